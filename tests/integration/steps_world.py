@@ -48,6 +48,7 @@ from pleb_shared.protocol.project import (
     InputSpec,
     ModelSpec,
     OuterStep,
+    Privacy,
     ProjectMetadata,
     ResourceLimits,
     Round,
@@ -106,17 +107,17 @@ def initial_version() -> Tensors:
     }
 
 
-def graph() -> bytes:
+def graph(buffers: Sequence[TensorSpec] = BUFFERS) -> bytes:
     value = Value(dtype="float32", shape=[])
     return strict_json.encode(
         Graph(
             format=1,
             parameters=PARAMETERS,
-            buffers=BUFFERS,
+            buffers=list(buffers),
             base=BASE,
             inputs=[InputSpec(name="x", dtype="float32", shape=[4, 20])],
             nodes=[Node(op="aten.mean.default", args=[Ref(slot=0)], outputs=[value])],
-            outputs=[Output(name="loss", slot=7)],
+            outputs=[Output(name="loss", slot=5 + len(buffers))],
         )
     )
 
@@ -180,6 +181,7 @@ class World:
         grace_seconds: float = 30.0,
         local_steps: int = 5,
         shortest_unit: float = 1.0,
+        privacy: Privacy | None = None,
     ) -> None:
         self.home = home
         self.place = self.new_place(home)
@@ -197,7 +199,9 @@ class World:
             blobs=self.new_blobs(home),
         )
         self.store = Store(self.place)
-        self.initial = initial_version()
+        self.buffers = [] if privacy else BUFFERS  # they are not for a project with noise
+        names = [spec.name for spec in (*PARAMETERS, *self.buffers)]
+        self.initial = {name: initial_version()[name] for name in names}
         self.metadata = self.describe(
             training=Training(
                 warmup_steps=0,
@@ -224,6 +228,7 @@ class World:
             ),
             codec=Codec(up=codec, down=codec, block=16),
             holdout=holdout,
+            privacy=privacy,
         )
         self.publish()
         self.run()
@@ -238,6 +243,7 @@ class World:
         verification: Verification,
         codec: Codec,
         holdout: bool,
+        privacy: Privacy | None,
     ) -> ProjectMetadata:
         put = self.deps.blobs.put
         shard = save_tensors({"x": np.zeros((8, 20), np.float32)})
@@ -245,14 +251,14 @@ class World:
         listing = strict_json.encode(ShardList(train=shards * 3, holdout=shards * holdout))
         self.model = ModelSpec(
             parameters=PARAMETERS,
-            buffers=BUFFERS,
+            buffers=self.buffers,
             initial=_blob(save_tensors(self.initial)),
             initial_digest="0" * 64,
             base=BaseSpec(tensors=BASE, blob=_blob(BASE_DATA)),
         )
         digest = version_digest(self.initial, self.model)
         self.model = msgspec.structs.replace(self.model, initial_digest=digest)
-        for data in (BASE_DATA, save_tensors(self.initial), listing, graph()):
+        for data in (BASE_DATA, save_tensors(self.initial), listing, graph(self.buffers)):
             put(data)
         return ProjectMetadata(
             protocol=1,
@@ -267,8 +273,8 @@ class World:
             data_licence="CC0",
             contact="",
             model=self.model,
-            training_graph=_blob(graph()),
-            evaluation_graph=_blob(graph()),
+            training_graph=_blob(graph(self.buffers)),
+            evaluation_graph=_blob(graph(self.buffers)),
             data=DataSpec(
                 kind="rows",
                 inputs=[InputSpec(name="x", dtype="float32", shape=[20])],
@@ -281,6 +287,7 @@ class World:
             verification=verification,
             calibration=Calibration(steps=3),
             limits=ResourceLimits(memory_bytes=2**30, lease_seconds=600),
+            privacy=privacy,
         )
 
     def envelope(self, metadata: ProjectMetadata, *, invite: str | None, key: SigningKey) -> bytes:

@@ -158,7 +158,16 @@ class VerifyModel(Command[VersionsVerified], frozen=True):
                 for epoch in _epochs(tx, project, self.epoch):
                     history = _history(tx, project, epoch)
                     kept = {found.restores for found in tx.versions.restores(project.id, epoch)}
-                    found.extend(recompute(history, metadata_at, blobs.get, delta, restored=kept))
+                    found.extend(
+                        recompute(
+                            history,
+                            metadata_at,
+                            blobs.get,
+                            delta,
+                            restored=kept,
+                            noise_key=desk.deps.noise_key,
+                        )
+                    )
             except EncodingError as error:
                 fault = str(error)
         wrong = [version.number for version in found if not version.matches]

@@ -43,10 +43,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Cell",
     "Encoded",
+    "Stretches",
+    "cells_of",
     "clip_factors",
     "combined_buffers",
     "combined_cells",
     "combined_delta",
+    "squared_norms",
     "trimmed_count",
 ]
 
@@ -100,7 +103,18 @@ def combined_delta(
     Raises:
         EncodingError: `wrong_size`.
     """
-    model = encoding.model
+    cells, parameters = cells_of(deltas, encoding), encoding.model.parameters
+    result = combined_cells(cells, weights, encoding.stretch_step, rule)
+    result = {spec.name: result[spec.name].reshape(spec.shape) for spec in parameters}
+    return result | combined_buffers(deltas, weights, encoding, rule.norm_band)
+
+
+def cells_of(deltas: Sequence[Encoded], encoding: DeltaFormat) -> list[Cell]:
+    """Return what all the deltas hold, a cell for each parameter, in order.
+
+    Raises:
+        EncodingError: `wrong_size`.
+    """
     parts = [[part for _, part in encoding.parameter_parts(data)] for data in deltas]
 
     def cell(place: int, spec: TensorSpec) -> Cell:
@@ -111,10 +125,7 @@ def combined_delta(
 
         return Cell(spec.name, numbers, read)
 
-    cells = [cell(place, spec) for place, spec in enumerate(model.parameters)]
-    result = combined_cells(cells, weights, encoding.stretch_step, rule)
-    result = {spec.name: result[spec.name].reshape(spec.shape) for spec in model.parameters}
-    return result | combined_buffers(deltas, weights, encoding, rule.norm_band)
+    return [cell(place, spec) for place, spec in enumerate(encoding.model.parameters)]
 
 
 class Cell(NamedTuple):
@@ -135,7 +146,7 @@ def combined_cells(
     `step`: cells are read from multiples of it on.
     """
     result: Tensors = {cell.name: np.zeros(cell.numbers, np.float32) for cell in cells}
-    stretches = _Stretches(cells, len(weights), step)
+    stretches = Stretches(cells, len(weights), step)
     match rule.combination:
         case "mean":
             _mean(stretches, weights, rule, result)
@@ -148,7 +159,7 @@ def combined_cells(
     return result
 
 
-class _Stretches:
+class Stretches:
     """The cells of K deltas, a stretch at a time."""
 
     def __init__(self, cells: Sequence[Cell], count: int, step: int) -> None:
@@ -183,14 +194,9 @@ def _read(cell: Cell, part: slice, k: int) -> Floats:
     return cell.read(k, part.start, part.stop)
 
 
-def _mean(
-    stretches: _Stretches, weights: Sequence[float], rule: OuterStep, result: Tensors
-) -> None:
-    squares = [0.0] * stretches.count
-    for _, _, read in stretches:
-        for k in range(stretches.count):
-            squares[k] += _square(read(k))
-    factors = clip_factors([math.sqrt(square) for square in squares], rule.norm_band)
+def _mean(stretches: Stretches, weights: Sequence[float], rule: OuterStep, result: Tensors) -> None:
+    norms = [math.sqrt(square) for square in squared_norms(stretches)]
+    factors = clip_factors(norms, rule.norm_band)
     shares = [weight * factor for weight, factor in zip(weights, factors, strict=True)]
     total = float(sum(weights))
     sums = np.empty(stretches.longest, np.float64)
@@ -206,7 +212,7 @@ def _mean(
         result[name][part] = added
 
 
-def _median(stretches: _Stretches, result: Tensors) -> None:
+def _median(stretches: Stretches, result: Tensors) -> None:
     middle = ((stretches.count - 1) // 2, stretches.count // 2)
     for name, part, rows in stretches.sorted_rows(*middle):
         out = result[name][part]
@@ -218,7 +224,7 @@ def _median(stretches: _Stretches, result: Tensors) -> None:
         out += np.float32(0)  # the sign of a zero is not defined
 
 
-def _trimmed_mean(stretches: _Stretches, rule: OuterStep, result: Tensors) -> None:
+def _trimmed_mean(stretches: Stretches, rule: OuterStep, result: Tensors) -> None:
     left_out = trimmed_count(stretches.count, rule.trim_fraction)
     kept = stretches.count - 2 * left_out
     for name, part, rows in stretches.sorted_rows(left_out, stretches.count - left_out - 1):
@@ -229,7 +235,7 @@ def _trimmed_mean(stretches: _Stretches, rule: OuterStep, result: Tensors) -> No
 
 
 def _centred_clipping(
-    stretches: _Stretches, weights: Sequence[float], rule: OuterStep, result: Tensors
+    stretches: Stretches, weights: Sequence[float], rule: OuterStep, result: Tensors
 ) -> None:
     """`result` is v throughout: each pass moves it and measures the distances to where it is then.
 
@@ -249,7 +255,7 @@ def _centred_clipping(
 
 
 def _distances(
-    stretches: _Stretches, centre: Tensors, shares: Sequence[float] | None
+    stretches: Stretches, centre: Tensors, shares: Sequence[float] | None
 ) -> list[float]:
     """Move `centre` by sum_k shares_k (d_k - v) if there are shares; return all |d_k - v| then."""
     squares = [0.0] * stretches.count
@@ -271,6 +277,15 @@ def _distances(
             term *= term
             squares[k] += float(term.sum())
     return [math.sqrt(square) for square in squares]
+
+
+def squared_norms(stretches: Stretches) -> list[float]:
+    """Return the squared L2 norm of each of the K deltas over all cells."""
+    squares = [0.0] * stretches.count
+    for _, _, read in stretches:
+        for k in range(stretches.count):
+            squares[k] += _square(read(k))
+    return squares
 
 
 def _square(row: Floats) -> float:

@@ -1,6 +1,7 @@
 """The outer step: a pure function of (version, outer state, ordered deltas).
 
-    g      = the deltas (version - local), combined by the rule of the project: see `combine`
+    g      = the deltas (version - local), combined by the rule of the project: see `combine`,
+             or, with [privacy], `private`
     M      = m M + g                            Nesterov momentum, as in DiLoCo
     theta* = theta* - lr (g + m M)              float32 masters (Douillard et al. 2023)
     q      = Q_down(theta* - theta)             what is published
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 
 from pleb_coordinator.aggregation.chunked import combined_chunks
 from pleb_coordinator.aggregation.combine import Encoded, combined_delta
+from pleb_coordinator.aggregation.private import private_delta
+from pleb_shared.errors import InputError
 from pleb_shared.tensors.format import difference_format, training_format
 from pleb_shared.tensors.layout import Tensors, load_tensors, save_tensors, version_digest
 from pleb_shared.tensors.packing import pack
@@ -93,6 +96,7 @@ def next_version(
     *,
     warm_start: bool,
     chunks: Chunks | None = None,
+    noise: bytes | None = None,
 ) -> Made:
     """Return the version that follows `version`.
 
@@ -103,14 +107,24 @@ def next_version(
         metadata: the model, the codecs, the outer optimizer's settings.
         warm_start: whether theta* moves by g itself.
         chunks: which parts of the model the deltas cover; None: each covers all of it.
+        noise: the seed of the noise, where the metadata have [privacy].
 
     Raises:
         EncodingError: a delta does not fit the model, or the result is not finite.
+        InputError: there must be noise, and there is no seed.
     """
     model = metadata.model
     encoded, weights = [data for data, _ in deltas], [weight for _, weight in deltas]
     untouched: Mapping[str, NDArray[np.bool_]] = {}
-    if chunks is None or chunks.is_whole:
+    if metadata.privacy is not None:
+        if noise is None:
+            message = (
+                "The noise of this version cannot be drawn: this home has another secret than the "
+                "one that it was made with. Restore the file secret of the home."
+            )
+            raise InputError(message)
+        combined = private_delta(encoded, weights, metadata, metadata.privacy, noise)
+    elif chunks is None or chunks.is_whole:
         combined = combined_delta(encoded, weights, training_format(metadata), metadata.outer)
     else:
         combined, untouched = combined_chunks(encoded, weights, chunks, metadata)

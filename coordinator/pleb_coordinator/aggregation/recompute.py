@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     from pleb_coordinator.aggregation.combine import Encoded
+    from pleb_coordinator.aggregation.noise import NoiseKey
     from pleb_coordinator.core.records import VersionInput, VersionRow
     from pleb_shared.protocol.project import ProjectMetadata
 
@@ -35,8 +36,8 @@ class How(StrEnum):
     RECOMPUTED = "recomputed"
     """From the version before it, or version 0 itself."""
     READ = "read"
-    """Its tensors are those that the log names; the results that made it, or its predecessor, are
-    not kept."""
+    """Its tensors are those that the log names; the results that made it, its predecessor, or the
+    secret of its noise, are not kept."""
     NOT_KEPT = "not_kept"
     """Nothing: only its row is kept."""
 
@@ -64,6 +65,7 @@ def recompute(
     delta: Callable[[int], Encoded],
     *,
     restored: Collection[int] = (),
+    noise_key: NoiseKey | None = None,
 ) -> Iterator[Recomputed]:
     """Yield every version of an epoch, recomputed; `versions` must begin with version 0.
 
@@ -73,6 +75,8 @@ def recompute(
         blob: gives a blob by its digest.
         delta: gives the bytes of an assignment's delta.
         restored: numbers of versions that later ones restore, whose outer state is kept for them.
+        noise_key: gives the noise of versions that have some; without it, or with another one,
+            those are read.
 
     Raises:
         EncodingError: bytes in the log are not those whose digest was recorded.
@@ -83,6 +87,7 @@ def recompute(
     kept: dict[int, tuple[Tensors, OuterState]] = {}
     for row in versions:
         metadata, how = metadata_at(row.metadata_number), How.RECOMPUTED
+        noise = noise_key.recorded_seed(metadata, row) if noise_key else None
         if row.number == 0:
             version = load_tensors(blob(metadata.model.initial.digest))
             state = OuterState.initial(version, metadata.model)
@@ -94,7 +99,12 @@ def recompute(
         elif row.restores in kept:
             version, state = kept[row.restores]
             found = version_digest(version, metadata.model)
-        elif state is None or row.kept is not Kept.EXACT or row.restores is not None:
+        elif (
+            state is None
+            or row.kept is not Kept.EXACT
+            or row.restores is not None
+            or (metadata.privacy is not None and noise is None)
+        ):
             version, state = _read(row, metadata, blob)
             found = version_digest(version, metadata.model)
             how = How.READ
@@ -103,7 +113,13 @@ def recompute(
             warm_start = is_warm_start(row.inputs)
             chunks = chunks_of(row.inputs, row.number - 1)
             made = next_version(
-                version, state, deltas, metadata, warm_start=warm_start, chunks=chunks
+                version,
+                state,
+                deltas,
+                metadata,
+                warm_start=warm_start,
+                chunks=chunks,
+                noise=noise,
             )
             version, state, found = made.version, made.state, made.digest
         if row.number in restored and state is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_coordinator.api.family import family_status
+from pleb_coordinator.api.privacy import privacy_status
 from pleb_coordinator.core.ending import best_version, reached_at
 from pleb_coordinator.core.holdout import points_of
 from pleb_coordinator.core.permission import permission_warning
@@ -222,6 +223,7 @@ def read_status(
         family=metadata.family,
         mirrors=metadata.mirrors,
         received=ReceivedStatus(**tx.projects.received(project.id)),
+        privacy=privacy_status(tx, project),
     )
 
 

@@ -19,7 +19,7 @@ from pleb_coordinator.admin.projects import (
 )
 from pleb_coordinator.cli.families import family_lines
 from pleb_shared.errors import Refusal, RefusalCode
-from pleb_shared.protocol.status import NOT_COMPARABLE, overall, shown_received
+from pleb_shared.protocol.status import NOT_COMPARABLE, overall, shown_privacy, shown_received
 from pleb_system.command_line import table
 from pleb_system.durations import shown_day
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.status import ProjectStatus
     from pleb_system.command_line import Output
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "project_lines"]
 
 
 def list_projects(asker: Asker, _: argparse.Namespace, output: Output) -> int:
@@ -72,7 +72,7 @@ def show(asker: Asker, options: argparse.Namespace, output: Output) -> int:
             raise unknown from None
         output.result(family, family_lines(family))
         return 0
-    output.result(found, _lines(found))
+    output.result(found, project_lines(found))
     return 0
 
 
@@ -137,7 +137,8 @@ def _restored(p: ProjectShort | ProjectStatus) -> str:
     return f", version {last.version} is version {last.restores} again ({last.cause})"
 
 
-def _lines(p: ProjectStatus) -> Iterator[str]:
+def project_lines(p: ProjectStatus) -> Iterator[str]:
+    """Yield what `project show` says of one project."""
     yield f"{p.title or p.project} ({p.project}), {p.state}"
     yield f"  version    {p.version} of {p.versions_planned}, epoch {p.epoch}{_restored(p)}"
     yield f"  waiting    {p.waiting}"
@@ -154,6 +155,7 @@ def _lines(p: ProjectStatus) -> Iterator[str]:
         yield f"  downloads  {shown_received(p.received)}"
     for url in p.mirrors:
         yield f"  mirror     {url}"
+    yield from (f"  privacy    {sentence}" for sentence in shown_privacy(p))
     yield f"  permission until {shown_day(p.permission_ends_at)}"
     yield f"  join       {p.attach_link}"
     if not p.comparable:

@@ -133,9 +133,11 @@ def young_quorum(project: Project) -> int | None:
     new hosts train, and a whole round would be their work for long. At first gradients agree so
     much that few of them do (McCandlish et al. 2018, the critical batch size), so the first version
     needs one unit of each account, each following one twice as many. What makes a unit count is the
-    same as ever.
+    same as ever. With [privacy] no round is small: which of its units are in must say nothing.
     """
     version = project.version
+    if project.metadata.privacy is not None:
+        return None
     if project.proven_hosts or version >= YOUNG_VERSIONS:
         return None
     return int(max(1, project.active_accounts) * 2**version)

@@ -252,6 +252,8 @@ class VersionRow(Record, frozen=True):
     """Of the deltas that went in, as long as they are kept."""
     blob_bytes: int = 0
     """Of difference, outer state and snapshot, as long as they are kept."""
+    noise: str = ""
+    """Digest of the seed of the noise that is in it; empty: none, or it restores another one."""
 
     @property
     def readable_source(self) -> VersionSource:
@@ -295,6 +297,15 @@ class VersionRestore(Record, frozen=True):
     restores: int
     restored_for: RestoreCause
     made_at: float
+
+
+class VersionNoise(Record, frozen=True):
+    """A version that was made from deltas, and whether there is noise in it."""
+
+    epoch: int
+    number: int
+    metadata_number: int
+    noise: str
 
 
 class VersionLoss(Record, frozen=True):

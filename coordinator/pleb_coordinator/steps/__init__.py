@@ -33,6 +33,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from pleb_coordinator.aggregation.noise import NoiseKey
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.core.numbers import AssignmentNumbers
 from pleb_coordinator.home.config import Networks, Retention
@@ -72,6 +73,11 @@ class Deps:
     def numbers(self) -> AssignmentNumbers:
         """The numbers by which hosts know their assignments."""
         return AssignmentNumbers(self.secret)
+
+    @cached_property
+    def noise_key(self) -> NoiseKey:
+        """What the noise of versions follows from."""
+        return NoiseKey(self.secret)
 
 
 def deps_of(home: Home, clock: Callable[[], float], config: CoordinatorConfig) -> Deps:

@@ -33,6 +33,7 @@ from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.steps.activity import settle
 from pleb_coordinator.steps.files import keep_blobs
 from pleb_coordinator.steps.lookback import Looks, doubtful, hold, looks_of
+from pleb_shared.protocol.ids import digest_of
 from pleb_shared.tensors.distance import parameter_norms
 from pleb_shared.tensors.format import difference_format
 from pleb_shared.tensors.layout import Tensors, save_tensors
@@ -100,6 +101,8 @@ def find(
         for unit, found in zip(units, chosen, strict=True)
     )
     losses = [found.loss_last for found in chosen if found.loss_last is not None]
+    if project.metadata.privacy is not None:
+        losses = []  # they are exact: the page would say of the data what the version hides
     return RoundWork(
         project=project,
         round=row,
@@ -130,8 +133,11 @@ def compute(deps: Deps, work: RoundWork) -> VersionRow | dict[int, Signal]:
     ]
     state = _state(deps, work, version)
     chunks = chunks_of(work.inputs, previous.number)
-    made = next_version(version, state, deltas, metadata, warm_start=warm_start, chunks=chunks)
-    return _row(deps, work, made)
+    noise = deps.noise_key.seed(metadata, previous.number + 1, work.inputs)
+    made = next_version(
+        version, state, deltas, metadata, warm_start=warm_start, chunks=chunks, noise=noise
+    )
+    return _row(deps, work, made, digest_of(noise) if noise else "")
 
 
 def commit(
@@ -187,7 +193,7 @@ def _close_late(tx: Transaction, unit: UnitRow, now: float) -> None:
     tx.assignments.cancel_unsent(unit.id, (Purpose.PRIMARY,))
 
 
-def _row(deps: Deps, work: RoundWork, made: Made) -> VersionRow:
+def _row(deps: Deps, work: RoundWork, made: Made, noise: str) -> VersionRow:
     previous = work.previous
     number = previous.number + 1
     snapshot, state = b"", made.state.to_bytes()
@@ -212,6 +218,7 @@ def _row(deps: Deps, work: RoundWork, made: Made) -> VersionRow:
         results=len(work.inputs),
         delta_bytes=sum(stored.size for stored in work.deltas),
         blob_bytes=len(made.difference) + len(state) + len(snapshot),
+        noise=noise,
     )
 
 

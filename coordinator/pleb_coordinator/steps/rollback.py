@@ -139,6 +139,7 @@ def compute(deps: Deps, work: Restoration) -> VersionRow:
 
     Raises:
         EncodingError, Refusal: the store's own bytes are damaged or missing.
+        InputError: noise has to be drawn again, and this home has another secret.
     """
     project, good = work.project, work.good
     metadata, number = project.metadata, project.version + 1
@@ -217,8 +218,15 @@ def _outer_state(deps: Deps, work: Restoration) -> OuterState:
         ]
         warm_start = is_warm_start(step.row.inputs)
         chunks = chunks_of(step.row.inputs, step.row.number - 1)
+        noise = deps.noise_key.recorded_seed(step.metadata, step.row)
         made = next_version(
-            version, state, deltas, step.metadata, warm_start=warm_start, chunks=chunks
+            version,
+            state,
+            deltas,
+            step.metadata,
+            warm_start=warm_start,
+            chunks=chunks,
+            noise=noise,
         )
         version, state = made.version, made.state
     return state

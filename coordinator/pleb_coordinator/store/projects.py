@@ -17,6 +17,7 @@ from pleb_coordinator.core.records import (
     Round,
     VersionLoad,
     VersionLoss,
+    VersionNoise,
     VersionRestore,
     VersionRow,
     version_not_kept,
@@ -47,6 +48,7 @@ _FACTS: Final = Rows(Facts)
 _ROUND: Final = Rows(Round)
 _VERSION: Final = Rows(VersionRow)
 _LOSS: Final = Rows(VersionLoss)
+_NOISE: Final = Rows(VersionNoise)
 _RESTORE: Final = Rows(VersionRestore)
 _SOURCE: Final = msgspec.json.Decoder(VersionSource)
 _NORMS: Final = msgspec.json.Decoder(tuple[float, ...])
@@ -335,6 +337,10 @@ class Versions(TableGroup):
     def restores(self, project: int, epoch: int) -> list[VersionRestore]:
         """Return the versions that are earlier ones again, oldest first."""
         return _RESTORE.all(self._db.execute(sql.RESTORES, project=project, epoch=epoch))
+
+    def noise(self, project: int) -> list[VersionNoise]:
+        """Return what noise is in each version of all epochs that was made from deltas."""
+        return _NOISE.all(self._db.execute(sql.NOISE, project=project))
 
     def history(self, project: int, epoch: int, *, after: int, limit: int) -> list[VersionRow]:
         """Return versions with numbers above `after`, oldest first."""

@@ -37,6 +37,7 @@ from pleb_coordinator.core.records import (
     UnitRow,
     Upload,
     VersionLoss,
+    VersionNoise,
     VersionRestore,
     VersionRow,
 )
@@ -221,6 +222,10 @@ WHERE project = :project AND epoch = :epoch AND number > :after ORDER BY number 
 RESTORES: Final = f"""
 SELECT {_columns(VersionRestore)} FROM versions
 WHERE project = :project AND epoch = :epoch AND restores IS NOT NULL ORDER BY number
+"""
+NOISE: Final = f"""
+SELECT {_columns(VersionNoise)} FROM versions
+WHERE project = :project AND number > 0 AND restores IS NULL ORDER BY epoch, number
 """
 EPOCHS: Final = "SELECT DISTINCT epoch FROM versions WHERE project = :project ORDER BY epoch"
 HAS_VERSION: Final = """

@@ -20,6 +20,7 @@ from pleb_shared.errors import InputError, TrainingError
 from pleb_shared.protocol.chunk import FULL
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.privacy import SENTENCES, Unearned
 from pleb_shared.protocol.project import (
     Calibration,
     Delegation,
@@ -103,6 +104,8 @@ def make_draft(
         code, batches, definition.folder, lambda: _matrices(training, code.model)
     )
     _check_target(definition, exported)
+    if definition.privacy is not None and exported.model.buffers:
+        raise InputError(f"[privacy] cannot hold: {SENTENCES[Unearned.BUFFERS]}")
     if isinstance(training.optimizer, Muon):
         optimizer = msgspec.structs.replace(training.optimizer, matrices=exported.matrices)
         training = msgspec.structs.replace(training, optimizer=optimizer)
@@ -168,6 +171,7 @@ def make_draft(
         evaluation=definition.evaluation,
         target=definition.target,
         mirrors=project.mirrors,
+        privacy=definition.privacy,
     )
     return Draft(definition, dataset, exported, metadata, memory, chunks, likeness)
 

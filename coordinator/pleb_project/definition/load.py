@@ -26,6 +26,7 @@ from pleb_project.definition.sections import (
 from pleb_shared.errors import InputError
 from pleb_shared.protocol import strict_toml
 from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.privacy import SENTENCES, Setting, unearned_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -266,10 +267,12 @@ def _work_out(given: dict[str, dict[str, Any]]) -> None:
     name = next(n for n, s in OPTIMIZERS.items() if isinstance(training["optimizer"], s))
     training.setdefault("learning_rate", _LEARNING_RATES[name])
     training.setdefault("shards_per_unit", 1)
-    tenth = round(training["versions"] / 10) if name == "muon" else 0
+    is_private = "privacy" in given
+    tenth = round(training["versions"] / 10) if name == "muon" and not is_private else 0
     training.setdefault("warm_start_versions", tenth)
     training.setdefault("warm_start_batches", min(max(2, rounds["units"]), LIMITS.batches_per_step))
-    rounds.setdefault("quorum", max(1, (3 * rounds["units"] + 3) // 4))
+    most = rounds["units"]
+    rounds.setdefault("quorum", most if is_private else max(1, (3 * most + 3) // 4))
     rules.setdefault("tolerance", _PROVISIONAL_TOLERANCE)
     rules.setdefault("tolerance_ceiling", max(rules["tolerance"], _PROVISIONAL_TOLERANCE))
 
@@ -309,9 +312,26 @@ def _complaints(definition: ProjectDefinition) -> Iterator[_Complaint]:
     if len(set(definition.limits.chunks)) < len(definition.limits.chunks):
         yield ("limits", "chunks"), "chunks names one twice: remove one of them."
     yield from _family_complaints(definition)
+    yield from _privacy_complaints(definition)
     if rules.tolerance_ceiling < rules.tolerance:
         sentence = "tolerance_ceiling must be at least tolerance."
         yield ("verification", "tolerance_ceiling"), sentence
+
+
+def _privacy_complaints(definition: ProjectDefinition) -> Iterator[_Complaint]:
+    if definition.privacy is None:
+        return
+    setting = Setting(
+        warm_start_versions=definition.training.warm_start_versions,
+        chunks=len(definition.limits.chunks),
+        combination=definition.outer.combination,
+        buffers=0,  # known when the model is exported
+        units=definition.round.units,
+        quorum=definition.round.quorum,
+        in_family=definition.ensemble is not None or definition.sweep is not None,
+    )
+    for reason in unearned_by(setting):
+        yield ("privacy", ""), f"[privacy] cannot hold: {SENTENCES[reason]}"
 
 
 def _family_complaints(definition: ProjectDefinition) -> Iterator[_Complaint]:

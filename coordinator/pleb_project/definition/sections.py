@@ -23,6 +23,7 @@ from pleb_shared.protocol.project import (
     Mirrors,
     Muon,
     OuterStep,
+    Privacy,
     Round,
     SgdMomentum,
     Target,
@@ -290,6 +291,7 @@ class ProjectDefinition(msgspec.Struct, frozen=True):
     target: Target | None
     ensemble: EnsembleSection | None
     sweep: SweepSection | None
+    privacy: Privacy | None
     measured: frozenset[str]
     folder: Path
     """Where the paths of the file start."""
@@ -297,7 +299,7 @@ class ProjectDefinition(msgspec.Struct, frozen=True):
     """Of the sweep, in the order of its combinations."""
 
 
-OPTIONAL: Final = frozenset({"target", "ensemble", "sweep"})
+OPTIONAL: Final = frozenset({"target", "ensemble", "sweep", "privacy"})
 """Sections without which there is none of what they describe."""
 
 OPTIMIZERS: Final[dict[str, type[Muon | AdamW | SgdMomentum]]] = {
@@ -321,5 +323,6 @@ SECTIONS: Final[dict[str, type[msgspec.Struct]]] = {
     "target": Target,
     "ensemble": EnsembleSection,
     "sweep": SweepSection,
+    "privacy": Privacy,
 }
 """In the order of the documentation."""

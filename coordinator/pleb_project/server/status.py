@@ -8,7 +8,7 @@ import msgspec
 
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
-from pleb_shared.protocol.status import NOT_COMPARABLE, ProjectStatus, overall
+from pleb_shared.protocol.status import NOT_COMPARABLE, ProjectStatus, overall, shown_privacy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -67,6 +67,7 @@ def status_lines(status: ProjectStatus) -> list[str]:
         f"  hosts: {counts.hosts}; units in flight: {counts.in_flight}; "
         f"results: {counts.verified} verified, {counts.refused} refused"
     )
+    lines += [f"  {sentence}" for sentence in shown_privacy(status)]
     if not status.comparable:
         lines.append(f"! {NOT_COMPARABLE}")
     if status.permission_warning:

@@ -13,6 +13,7 @@ from pleb_shared.protocol.chunk import FULL, Chunk
 from pleb_shared.protocol.ids import Digest, KeyHex, MirrorUrl, ProjectName, check_mirror
 from pleb_shared.protocol.keys import check_public_key
 from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.privacy import SENTENCES, Setting, unearned_by
 from pleb_shared.protocol.unit import (
     Blob,
     Count,
@@ -47,6 +48,7 @@ __all__ = [
     "Numerics",
     "Optimizer",
     "OuterStep",
+    "Privacy",
     "ProjectMetadata",
     "ResourceLimits",
     "Round",
@@ -414,6 +416,39 @@ class OuterStep(Struct, frozen=True):
     ] = 3
 
 
+class Privacy(Struct, frozen=True):
+    """What a version hides of the data: deltas are cut and noise is added (`protocol.privacy`)."""
+
+    clip_norm: Annotated[
+        float,
+        about(
+            "longest that a unit's delta counts (L2 norm of all its numbers): longer ones are cut",
+            gt=0,
+            le=1e9,
+        ),
+    ]
+    noise_multiplier: Annotated[
+        float,
+        about(
+            "standard deviation of the noise that is added to a round's sum, over `clip_norm`",
+            ge=1e-3,
+            le=1e6,
+        ),
+    ]
+    delta: Annotated[
+        float,
+        about("the chance that epsilon does not hold; below one over the shards", gt=0, le=0.1),
+    ] = 1e-6
+    owner_shards: Annotated[
+        int,
+        about(
+            "shards that hold one owner's data: what epsilon protects is all of those",
+            ge=1,
+            le=LIMITS.shards,
+        ),
+    ] = 1
+
+
 class Codec(Struct, frozen=True):
     """How deltas and differences between versions are encoded."""
 
@@ -716,9 +751,11 @@ class ProjectMetadata(Struct, frozen=True):
     """What the project is a member of; None: it is published alone."""
     mirrors: Mirrors = []
     """Web servers that have the project's blobs, too, in no order."""
+    privacy: Privacy | None = None
+    """None: versions are exact means, and hide nothing."""
 
     def __post_init__(self) -> None:
-        """Refuse a key that proves nothing, and chunks that no unit could name."""
+        """Refuse a key that proves nothing, chunks without a name, and privacy that is not real."""
         check_public_key(self.root_key)
         for url in self.mirrors:
             check_mirror(url)
@@ -729,6 +766,17 @@ class ProjectMetadata(Struct, frozen=True):
             raise ValueError(f"there is no chunk {self.calibration.chunk!r} to calibrate with")
         if self.family is not None and self.project not in self.family.members:
             raise ValueError(f"{self.project!r} is no member of its family {self.family.name!r}")
+        setting = Setting(
+            warm_start_versions=self.training.warm_start_versions,
+            chunks=len(self.chunks),
+            combination=self.outer.combination,
+            buffers=len(self.model.buffers),
+            units=self.round.units,
+            quorum=self.round.quorum,
+            in_family=self.family is not None,
+        )
+        if self.privacy is not None and (faults := [*unearned_by(setting)]):
+            raise ValueError(f"[privacy] cannot hold: {SENTENCES[faults[0]]}")
 
     def graph_of(self, chunk: str) -> Blob | None:
         """Return the training graph of the chunk of that name, None if there is none."""

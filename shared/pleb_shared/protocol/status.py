@@ -15,6 +15,7 @@ from typing import Annotated, Final
 import msgspec
 
 from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.privacy import SENTENCES, Unearned
 from pleb_shared.protocol.project import Family, Target
 from pleb_shared.protocol.reasons import Reason, ReasonCode
 from pleb_shared.protocol.unit import VersionSource
@@ -27,6 +28,7 @@ __all__ = [
     "FamilyStatus",
     "HostState",
     "HostStatus",
+    "PrivacyStatus",
     "ProjectStatus",
     "RestoreStatus",
     "ResultStatus",
@@ -36,6 +38,7 @@ __all__ = [
     "VersionPoint",
     "VersionStatus",
     "overall",
+    "shown_privacy",
     "shown_received",
 ]
 
@@ -205,6 +208,48 @@ def shown_received(received: ReceivedStatus) -> str:
     return f"{total / 1e6:,.1f} MB, {', '.join(parts)}"
 
 
+class PrivacyStatus(Status, frozen=True):
+    """What the project's versions hide of its data; `protocol.privacy` has the meaning."""
+
+    clip_norm: float = 0.0
+    noise_multiplier: float = 0.0
+    delta: float = 0.0
+    owner_shards: int = 1
+    """The unit of privacy: what so many shards hold."""
+    epsilon: float | None = None
+    """Of all versions up to now; null: `unearned` says why there is none."""
+    epsilon_planned: float | None = None
+    """The same when all planned versions are made."""
+    unearned: list[Text] = []
+    """Words of an `Unearned`; readers must accept others too."""
+
+
+def shown_privacy(status: ProjectStatus) -> list[str]:
+    """Return what the project's noise earns, in sentences; none: it has no noise."""
+    privacy = status.privacy
+    if privacy is None:
+        return []
+    if privacy.epsilon is None or privacy.epsilon_planned is None:
+        known = [word for word in privacy.unearned if word in set(Unearned)]
+        return [f"No epsilon: {SENTENCES[Unearned(word)]}" for word in known] or ["No epsilon."]
+    unit = (
+        "what one shard holds"
+        if privacy.owner_shards == 1
+        else f"an owner's data, in at most {privacy.owner_shards} shards"
+    )
+    earned = (
+        f"Differential privacy of {unit}: epsilon {privacy.epsilon:.3g} until now, "
+        f"{privacy.epsilon_planned:.3g} at version {status.versions_planned}, with delta "
+        f"{privacy.delta:g}."
+    )
+    limits = (
+        "That is against those who see versions and not the shards: volunteers can read the "
+        "shards that they are given, the operator sees every result, and the holdout is not "
+        "covered."
+    )
+    return [earned, limits]
+
+
 class ProjectStatus(Status, frozen=True):
     """The whole answer."""
 
@@ -275,6 +320,8 @@ class ProjectStatus(Status, frozen=True):
     mirrors: list[Text] = []
     """Web servers that have its blobs, too."""
     received: ReceivedStatus = ReceivedStatus()
+    privacy: PrivacyStatus | None = None
+    """Null: versions are exact, and hide nothing."""
 
     @property
     def finished(self) -> bool:

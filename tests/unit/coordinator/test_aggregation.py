@@ -42,6 +42,7 @@ class _Metadata(msgspec.Struct):
     model: ModelSpec
     codec: Codec
     outer: OuterStep
+    privacy: None = None
 
 
 def metadata(codec="int4"):

@@ -46,9 +46,43 @@ WRONG = {
     ),
     "an option out of bounds": ("[training]\nmomentum = 2\n", (8, 12, 1), ["from 0 to 1"]),
     "quorum above units": ("[round]\nunits = 2\nquorum = 3\n", (9, 10, 1), ["quorum 3", "units 2"]),
+    "no clip": ("[privacy]\nnoise_multiplier = 1\n", (7, 1, 9), ["clip_norm"]),
+    "no noise": (
+        "[privacy]\nclip_norm = 1\nnoise_multiplier = 0\n",
+        (9, 20, 1),
+        ["from 0.001 to 1000000"],
+    ),
+    "noise and a robust rule": (
+        '[privacy]\nclip_norm = 1\nnoise_multiplier = 1\n[outer]\ncombination = "median"\n',
+        (7, 1, 9),
+        ["cannot hold", "combination = 'mean'"],
+    ),
+    "noise and chunks": (
+        '[privacy]\nclip_norm = 1\nnoise_multiplier = 1\n[limits]\nchunks = ["layers:1/2"]\n',
+        (7, 1, 9),
+        ["cannot hold", "remove chunks"],
+    ),
+    "noise and members": (
+        "[privacy]\nclip_norm = 1\nnoise_multiplier = 1\n[ensemble]\nmembers = 2\n",
+        (7, 1, 9),
+        ["cannot hold", "family"],
+    ),
+    "noise and a warm start": (
+        "[privacy]\nclip_norm = 1\nnoise_multiplier = 1\n[training]\nwarm_start_versions = 1\n",
+        (7, 1, 9),
+        ["cannot hold", "warm_start_versions = 0"],
+    ),
     "required key": ('[target]\nmetric = "accuracy"\n', (7, 1, 8), ["value"]),
     "no TOML": ("[training\n", (7, 10, 1), ["not TOML", "key = value"]),
 }
+
+
+def test_with_noise_no_default_stands_in_its_way():
+    noise = "[privacy]\nclip_norm = 1\nnoise_multiplier = 1\n"
+    found = parse_definition(f"{MINIMAL}\n{noise}", FILE)
+    assert (found.round.quorum, found.training.warm_start_versions) == (found.round.units, 0)
+    with pytest.raises(DefinitionError, match="set quorum to the number of units"):
+        parse_definition(f"{MINIMAL}\n{noise}[round]\nunits = 4\nquorum = 3\n", FILE)
 
 
 @pytest.mark.parametrize("case", WRONG)
