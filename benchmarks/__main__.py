@@ -25,6 +25,7 @@ MODULES: Final[dict[str, str]] = {
     "manners": "benchmarks.manners",
     "numerics": "benchmarks.numerics",
     "peers": "benchmarks.peers",
+    "privacy": "benchmarks.privacy",
     "robustness": "benchmarks.robustness",
     "sweep": "benchmarks.sweep",
     "staleness": "benchmarks.staleness",

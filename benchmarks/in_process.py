@@ -5,6 +5,7 @@ There are no servers, hosts or lies, so only what the project file decides about
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -80,11 +81,14 @@ def train_in_rounds(
             run = UnitRun(graphs[chunk], metadata, unit, version, difference, mine)
             while run.steps_done < run.steps_total:
                 run.step()
-            deltas.append((run.delta(), steps / planned.local_steps))
+            deltas.append((run.delta(), float(steps * metadata.training.batch_examples)))
             moved(len(pack(deltas[-1][0])))
         deltas = arrived(number, deltas, state)
         parts = Chunks(tuple(covered), number) if chunks else None
-        made = next_version(version, state, deltas, metadata, warm_start=warm, chunks=parts)
+        noise = hashlib.sha256(f"{seed}/{number}".encode()).digest()  # as good as secret here
+        made = next_version(
+            version, state, deltas, metadata, warm_start=warm, chunks=parts, noise=noise
+        )
         version, state = made.version, made.state
         published = difference_format(metadata)
         moved(len(made.difference))

@@ -230,7 +230,7 @@ def test_other_settings_on_the_way_are_counted_as_they_were(tmp_path):
     world, trusted = trained(tmp_path, versions=1)
     before = status_of(world).epsilon
     more = msgspec.structs.replace(NOISE, noise_multiplier=200.0)
-    republish(world, privacy=more, round=Round(units=3, quorum=3))
+    republish(world, privacy=more, round=Round(units=3, quorum=3, shortest_unit=1.0))
     go_on(world, trusted, 3)
     after = status_of(world).epsilon
     assert before < after < before * 1.05, "versions with a hundred times the noise cost little"
