@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import time
 
@@ -24,6 +25,7 @@ from pleb_shared.protocol.messages import PayloadType, Role
 from pleb_shared.protocol.signing import SigningKey, sign_payload
 from tests.integration.http_world import http_world
 from tests.integration.served import served
+from tests.release_server import serving_releases
 
 HTTPS = "https://coordinator.test"
 
@@ -264,6 +266,33 @@ def test_a_long_command_is_done_by_another_process_one_at_a_time(tmp_path):
             .json()["message"]
             .startswith("tiny is active: archive it first")
         )
+
+    story(tmp_path, tell)
+
+
+def test_packages_are_fetched_listed_and_removed_from_elsewhere(tmp_path):
+    name, content = "pleb-agent_0.1.0-1_amd64.deb", b"!<arch>\ndebian-binary" + b"d" * 300_000
+
+    async def tell(http):
+        remote = await admin(http, "anna", AdminRole.OPERATOR)
+        digest = hashlib.sha256(content).hexdigest()
+        with serving_releases() as releases:
+            releases.files[f"/{name}"] = content
+            url = f"{releases.url}/{name}"
+            answer = await remote.ask("packages fetch", url=url, sha256=digest)
+            assert answer.status_code == 200, answer.text
+            wrong = await remote.ask("packages fetch", url=url, sha256="0" * 64)
+            assert "is damaged or another release" in wrong.json()["message"]
+        (found,) = (await remote.ask("packages list")).json()
+        assert (found["name"], found["sha256"], found["source"]) == (name, digest, url)
+        assert (await http.client.get(f"/downloads/{name}")).content == content
+        here = await remote.ask("packages add", file="/etc/passwd")
+        assert code_of(here) == RefusalCode.NOT_PERMITTED
+        assert "works only on the coordinator's machine" in here.json()["message"]
+        viewer = await admin(http, "otto", AdminRole.VIEWER)
+        assert code_of(await viewer.ask("packages remove", name=name)) == RefusalCode.NOT_PERMITTED
+        assert (await remote.ask("packages remove", name=name)).json() == {"removed": name}
+        assert (await viewer.ask("packages list")).json() == []
 
     story(tmp_path, tell)
 

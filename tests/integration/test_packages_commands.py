@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import json
 import subprocess
-import threading
 
 import pytest
 
@@ -15,6 +13,7 @@ from pleb_coordinator.home.config import CoordinatorConfig, config_text
 from pleb_coordinator.home.keys import make_secret_file
 from pleb_coordinator.home.layout import Home
 from tests.integration.steps_world import World
+from tests.release_server import serving_releases
 
 DEB = "pleb-agent_0.1.0-1_amd64.deb"
 RPM = "pleb-agent-0.1.0-1.x86_64.rpm"
@@ -22,45 +21,11 @@ FILES = {DEB: b"!<arch>\ndebian-binary" + b"d" * 500_000, RPM: b"\xed\xab\xee\xd
 SUMS = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
 
 
-class Releases(http.server.ThreadingHTTPServer):
-    """A server of releases: paths are files, or addresses to redirect to."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Answers)
-        self.files: dict[str, bytes | str] = {}
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Answers(http.server.BaseHTTPRequestHandler):
-    server: Releases
-
-    def do_GET(self):
-        found = self.server.files.get(self.path)
-        if isinstance(found, str):
-            self.send_response(302)
-            self.send_header("location", found)
-            self.send_header("content-length", "0")
-            self.end_headers()
-            return
-        self.send_response(404 if found is None else 200)
-        self.send_header("content-length", str(len(found or b"")))
-        self.end_headers()
-        self.wfile.write(found or b"")
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def releases():
-    server = Releases()
-    server.files = {f"/v1/{name}": content for name, content in FILES.items()}
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving_releases() as server:
+        server.files = {f"/v1/{name}": content for name, content in FILES.items()}
+        yield server
 
 
 @pytest.fixture
