@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import threading
 from collections import Counter
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -24,6 +25,7 @@ _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 rest for each of its quotes."""
 _INNERMOST: Final = re.compile(rb"\[\]|\{\}")
 _MINUS_ZERO: Final = re.compile(rb"[:\[,][ \t\r\n]*-0[ \t\r\n]*[,\]}]")
+_MAKING: Final = threading.Lock()
 _SHOWN_CHARACTERS: Final = 80
 _SHOWN_ERROR: Final = 300
 """Of msgspec's sentence, which repeats an unknown field's name whole."""
@@ -43,14 +45,22 @@ def decode(data: bytes, kind: type[T], *, most_bytes: int = LIMITS.message_bytes
             unknown or missing field, a wrong type, a number out of range.
     """
     _check_form(data, most_bytes)
-    decoder = _DECODERS.get(kind)
-    if decoder is None:
-        decoder = _DECODERS[kind] = msgspec.json.Decoder(kind)
+    decoder = _DECODERS.get(kind) or _decoder(kind)
     try:
         return decoder.decode(data)  # type: ignore[no-any-return]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         message = f"The message is not a valid {kind.__name__}: {str(error)[:_SHOWN_ERROR]}."
         raise Refusal(RefusalCode.MALFORMED, message) from error
+
+
+def _decoder(kind: type[Any]) -> msgspec.json.Decoder[Any]:
+    """Return a new decoder, for all later messages of that kind.
+
+    msgspec notes what it finds out about a struct at the struct itself, before it has all of it:
+    another thread that makes a decoder of the same one meanwhile would crash the process.
+    """
+    with _MAKING:
+        return _DECODERS.setdefault(kind, msgspec.json.Decoder(kind))
 
 
 def parse(data: bytes, *, most_bytes: int = LIMITS.message_bytes) -> Any:
