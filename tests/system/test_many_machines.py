@@ -282,7 +282,7 @@ def check(world: World, accepted: set[int]) -> None:
     """Every accepted result is where it belongs: in one version, or known not to be in one."""
     with world.store.read() as tx:
         project = tx.projects.find("tiny")
-        history = tx.versions.history(project.id, 0, after=-1, limit=1000)
+        history = tx.versions.history(project.id, 0, after=-1, limit=1_000_000)
         used = [entry.assignment for version in history for entry in version.inputs]
         assert len(used) == len(set(used)), "a result is in two versions"
         for assignment in accepted:
