@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,24 @@ def test_a_frozen_build_runs_our_modules_only(agent):
     )
     assert done.returncode == 1
     assert "takes one of" in done.stderr
+
+
+def test_a_frozen_build_reads_calendars_and_speaks_mqtt(agent, tmp_path):
+    """Their libraries are imported late, where PyInstaller has to find them, too."""
+    calendar = tmp_path / "work.ics"
+    event = ["BEGIN:VEVENT", "UID:1", "SUMMARY:x", "DTSTART;TZID=Europe/Berlin:20261130T100000"]
+    event += ["DTEND;TZID=Europe/Berlin:20261130T110000", "RRULE:FREQ=WEEKLY", "END:VEVENT"]
+    lines = ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:t", *event, "END:VCALENDAR", ""]
+    calendar.write_text("\r\n".join(lines))
+    begin = datetime(2026, 12, 7, tzinfo=UTC).timestamp()
+    module = ["--run-module", "pleb_agent.signals.calendar_reader"]
+    done = subprocess.run(
+        [agent / "pleb-agent", *module, calendar, str(begin), str(begin + 86_400)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == [[begin + 9 * 3600, begin + 10 * 3600]]
+    assert list(agent.rglob("paho_mqtt*.dist-info")), "it is part of the build"
 
 
 def test_the_other_packages_are_made_of_the_same_build(agent, tmp_path):
