@@ -113,6 +113,7 @@ async def hosts(url, tmp_path, count, faults=(), key=KEY):
         one.lie_about(BLOBS)
     tasks = [asyncio.create_task(one.lan.run()) for one in [*good, *bad]]
     try:
+        await until(lambda: all(one.lan.port for one in [*good, *bad]))
         if key == KEY:
             everybody = count + len(bad) - 1
             await until(lambda: all(one.lan.neighbours == everybody for one in good))
@@ -278,3 +279,18 @@ def test_agents_of_a_project_share_its_shards_and_versions(tmp_path):
 
     asked, in_all, _ = asyncio.run(story())
     assert in_all <= asked + 2
+
+
+def test_what_is_remembered_of_neighbours_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(sharing, "_MOST_HELD", 5)
+
+    async def story():
+        async with Coordinator().serving() as url, hosts(url, tmp_path, 1) as [one]:
+            near = Neighbour(one.lan._peer, "127.0.0.1", one.lan.port, (KEY,), 0.0)
+            source = PeerSource(near, KEY, (b"12345678", 9), NO_LIMITS, time.time)
+            for number in range(30):
+                await source.have([f"{number:064x}"])
+                assert len(one.lan._held) <= 11
+            await source.close()
+
+    asyncio.run(story())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -62,7 +62,8 @@ class _Claim:
 class BlobFetch:
     """One blob's parts on their way.
 
-    `count` is called with the source's kind and bytes, `came` after each part.
+    `count` is called with the source's kind and bytes, `came` after each part. `places`: so many
+    transfers from others than the coordinator may be under way; several blobs can share them.
     """
 
     def __init__(
@@ -72,11 +73,13 @@ class BlobFetch:
         standings: Standings,
         count: Callable[[SourceKind, int], None],
         came: Callable[[], None] = lambda: None,
+        places: asyncio.Semaphore | None = None,
     ) -> None:
         self._part = part
         self._standings = standings
         self._count = count
         self._came = came
+        self._places = places or asyncio.Semaphore(len(offers) + 1)
         self._waiting: list[Offer] = list(offers)
         """Those that join with the next look."""
         self._live: dict[asyncio.Task[None], Offer] = {}
@@ -143,15 +146,12 @@ class BlobFetch:
         """Read what the source can send, until nothing is missing or it has failed."""
         failures = 0
         while self._part.missing:
-            numbers = self._claim(offer)
-            if not numbers:
-                if not self._claims and not self._waits_for_others(offer):
-                    return
-                await self._next_change()
-                continue
-            before = self._from_last
+            before, numbers = self._from_last, []
             try:
-                await self._read(offer, numbers)
+                async with nullcontext() if self._is_last(offer) else self._places:
+                    numbers = self._claim(offer)
+                    if numbers:
+                        await self._read(offer, numbers)
             except (NetworkError, Refusal, CorruptBlobError) as error:
                 if is_late(error) and not self._is_last(offer) and len(offer.late) < _MOST_LATE:
                     offer.late.update(numbers)
@@ -164,7 +164,12 @@ class BlobFetch:
                     self._error = self._last_word(error)
                     return
             finally:
-                self._release(offer, numbers)
+                if numbers:
+                    self._release(offer, numbers)
+            if not numbers:
+                if not self._claims and not self._waits_for_others(offer):
+                    return
+                await self._next_change()
 
     def _more_failures(self, error: Exception, failures: int, came: int) -> int:
         """Return how often the coordinator has failed now, after `came` bytes of a last try.

@@ -27,6 +27,8 @@ __all__ = ["BlobFetcher"]
 
 _LEAF_TRIES: Final = 2
 """Sources that are asked for leaves before the coordinator: they are few bytes."""
+_TRANSFERS: Final = 6
+"""From neighbours and mirrors, of all blobs together: more of them only slow each other down."""
 _LARGE_BYTES: Final = 8 * 2**20
 """The whole of such a blob is hashed in a thread."""
 
@@ -52,6 +54,7 @@ class BlobFetcher:
         self._others = others
         self._standings = standings
         self._came = came
+        self._places = asyncio.Semaphore(_TRANSFERS)
         self.received: Counter[SourceKind] = Counter()
         """Bytes by the kind of their source, wrong ones too, since the counter was last cleared."""
         self._fetches: dict[str, BlobFetch] = {}
@@ -93,7 +96,7 @@ class BlobFetcher:
         offers.append(Offer(self._coordinator))
         part = self._cache.part(blob, leaves, cipher)
         self.under_way[blob.digest] = part
-        fetch = BlobFetch(part, offers, self._standings, self._count, self._came)
+        fetch = BlobFetch(part, offers, self._standings, self._count, self._came, self._places)
         self._fetches[blob.digest] = fetch
         try:
             await fetch.run()

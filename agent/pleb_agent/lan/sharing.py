@@ -49,6 +49,8 @@ _ASKED: Final = 16
 _REFRESH_SECONDS: Final = 1.0
 _WANTED_SECONDS: Final = 10.0
 """How long somebody who asked for a blob is believed to fetch it."""
+_MOST_HELD: Final = 2000
+"""Of neighbours and blobs about which something is remembered."""
 _GONE_SECONDS: Final = 3.0
 """After that, who does not say that it fetches a blob has given up."""
 _LOOK_SECONDS: Final = 60.0
@@ -278,8 +280,14 @@ class LanSharing:
         for digest in first:
             held = self._state(asker.peer, digest)
             held.wanted_at = now
-        if len(self._held) > 100_000:
-            self._held.clear()
+        if len(self._held) > _MOST_HELD:
+            self._held = {
+                pair: held
+                for pair, held in self._held.items()
+                if pair[1] in self._watched or now - held.wanted_at < _WANTED_SECONDS
+            }
+            if len(self._held) > 2 * _MOST_HELD:  # somebody asks for anything
+                self._held.clear()
         source = self._source(neighbour, [asker.key])
         self._offer_new(source)
         if any(digest in self._watched for digest in first):
