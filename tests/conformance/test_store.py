@@ -27,6 +27,7 @@ from pleb_coordinator.core.records import (
     NewUnit,
     ProjectState,
     Purpose,
+    RestoreCause,
     Round,
     StoredDelta,
     Upload,
@@ -291,6 +292,24 @@ class TestProjects:
         assert not tx.references.of(project.id, 0, 2)
         with pytest.raises(InputError):
             tx.versions.source(project.id, 0, 2)
+
+    def test_the_noise_of_every_version_that_was_made_is_known(self, tx, project):
+        """In all epochs, however little else is kept of it; one that is restored is none."""
+        source = first_source(project.metadata)
+        row = VersionRow(project.id, 0, 0, "d", 1, "", "", "s", (), source, None, NOW)
+        replace = msgspec.structs.replace
+        tx.versions.add(row)
+        tx.versions.add(replace(row, number=1, noise="n", results=4))
+        tx.versions.add(replace(row, number=2, results=3))
+        tx.versions.add(replace(row, number=3, restores=1, restored_for=RestoreCause.OPERATOR))
+        tx.versions.add(replace(row, epoch=1, number=0))
+        tx.versions.add(replace(row, epoch=1, number=1, noise="m", results=4))
+        listed = replace(
+            tx.versions.get(project.id, 0, 1), source=None, snapshot="", kept=Kept.LISTED
+        )
+        tx.versions.keep_less(listed)
+        found = [(n.epoch, n.number, n.noise, n.results) for n in tx.versions.noise(project.id)]
+        assert found == [(0, 1, "n", 4), (0, 2, "", 3), (1, 1, "m", 4)]
 
     def test_evaluations_by_version(self, tx, project):
         for version, loss in ((1, 1.0), (0, 2.0), (1, 3.0)):

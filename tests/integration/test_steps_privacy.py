@@ -237,6 +237,19 @@ def test_other_settings_on_the_way_are_counted_as_they_were(tmp_path):
     assert all(one.matches for one in recomputed(world, world.deps.noise_key))
 
 
+def test_a_version_without_some_of_its_units_ends_the_account(tmp_path):
+    """Its round was planned before there was noise, with a smaller quorum."""
+    world = World(tmp_path, codec="int8", privacy=NOISE)
+    world.metadata = msgspec.structs.replace(
+        world.metadata, number=2, round=Round(units=5, quorum=5, shortest_unit=1.0)
+    )
+    world.publish(world.metadata, invite=False)
+    trusted = world.volunteer("trusted", role=Role.TRUSTED)
+    assert status_of(world).unearned == []
+    go_on(world, trusted, 1)  # the round of four that is open
+    assert status_of(world).unearned == [Unearned.QUORUM]
+
+
 def test_a_restored_coordinator_has_no_account(tmp_path):
     world, _ = trained(tmp_path, versions=1)
     with world.store.write() as tx:

@@ -75,6 +75,9 @@ def _unearned(
     data = project.metadata.data.shards.digest
     faults = {
         Unearned.NO_NOISE: any(not row.noise for row in made),
+        Unearned.QUORUM: any(
+            row.results < used[row.metadata_number].round.units for row in made if row.noise
+        ),
         Unearned.OTHER_DATA: any(each.data.shards.digest != data for each in used.values()),
         Unearned.RESTORED: project.restored_at > 0,
         Unearned.DELTA: privacy.delta * project.facts.train_shards >= 1,

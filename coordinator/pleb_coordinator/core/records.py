@@ -306,6 +306,7 @@ class VersionNoise(Record, frozen=True):
     number: int
     metadata_number: int
     noise: str
+    results: int
 
 
 class VersionLoss(Record, frozen=True):

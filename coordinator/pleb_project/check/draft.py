@@ -25,6 +25,7 @@ from pleb_shared.protocol.project import (
     Calibration,
     Delegation,
     Muon,
+    Privacy,
     ProjectMetadata,
     ResourceLimits,
     Training,
@@ -104,8 +105,7 @@ def make_draft(
         code, batches, definition.folder, lambda: _matrices(training, code.model)
     )
     _check_target(definition, exported)
-    if definition.privacy is not None and exported.model.buffers:
-        raise InputError(f"[privacy] cannot hold: {SENTENCES[Unearned.BUFFERS]}")
+    _check_privacy(definition.privacy, exported, len(dataset.shards.train))
     if isinstance(training.optimizer, Muon):
         optimizer = msgspec.structs.replace(training.optimizer, matrices=exported.matrices)
         training = msgspec.structs.replace(training, optimizer=optimizer)
@@ -276,6 +276,15 @@ def _warm_start(training: Training, shards_bytes: int, largest_shard: int) -> Tr
     if batches < _LEAST_WARM_START_BATCHES:
         return msgspec.structs.replace(training, warm_start_versions=0)
     return msgspec.structs.replace(training, warm_start_batches=batches)
+
+
+def _check_privacy(privacy: Privacy | None, exported: Exported, train_shards: int) -> None:
+    if privacy is None:
+        return
+    if exported.model.buffers:
+        raise InputError(f"[privacy] cannot hold: {SENTENCES[Unearned.BUFFERS]}")
+    if privacy.delta * train_shards >= 1:
+        raise InputError(f"[privacy] cannot hold: {SENTENCES[Unearned.DELTA]}")
 
 
 def _memory_limit(definition: ProjectDefinition, predicted: int) -> int:

@@ -13,6 +13,7 @@ from pleb_project.check.effort import CPU_SECONDS
 from pleb_project.check.likeness import ALIKE
 from pleb_project.check.measured import Measured, kept_or_measured
 from pleb_project.check.measuring import measure_project
+from pleb_project.check.privacy import privacy_words
 from pleb_project.check.remedies import advice
 from pleb_project.check.tolerance import Tolerance, choose_tolerance
 from pleb_shared.protocol.flops import flops_per_step
@@ -259,6 +260,8 @@ def check_rows(outcome: CheckOutcome) -> list[tuple[str, str]]:
         (name, f"{learning.metrics_before[name]:.4g} -> {value:.4g} on the first holdout shard")
         for name, value in learning.metrics_after.items()
     ]
+    words = privacy_words(outcome.metadata, len(data.shards.train))
+    rows += [("privacy", sentence) for sentence in words]
     rows += [("estimated", sentence) for sentence in outcome.estimates]
     return rows
 
