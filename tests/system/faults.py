@@ -202,7 +202,12 @@ class Fire:
             except httpx.TransportError:
                 return False
 
-        wait_until("the coordinator to answer", healthy, seconds=120)
+        try:
+            wait_until("the coordinator to answer", healthy, seconds=120)
+        except AssertionError as error:
+            assert self.process is not None
+            message = f"{error}\n{self.done}\n{self.process.tail()}"
+            raise AssertionError(message) from None
 
     def kill_all(self) -> None:
         """kill -9 of all three, as a power cut would."""

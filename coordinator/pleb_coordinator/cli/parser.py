@@ -216,6 +216,12 @@ def _add_simulation(commands: Commands) -> None:
     )
     parser.add_argument("--attack", metavar="NAME", help="what hostile hosts do; `list` shows all")
     parser.add_argument(
+        "--store",
+        default="",
+        metavar="URL",
+        help="an empty database that takes the rows, postgresql://... (a file in memory)",
+    )
+    parser.add_argument(
         "--share",
         type=_finite,
         default=0.1,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import statistics
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from pleb_coordinator.admin.access import opened
+from pleb_coordinator.home.config import check_store
 from pleb_coordinator.simulation.attacks import ATTACKS
 from pleb_coordinator.simulation.figures import Figures, figures_of
 from pleb_coordinator.simulation.fleet import Settings, opened_fleet
@@ -36,10 +38,14 @@ def simulate(home: Home, options: argparse.Namespace, output: Output) -> int:
         f"{options.hosts} volunteers and {options.trusted} trusted hosts work for "
         f"{options.hours:g} virtual hours; a few milliseconds each result."
     )
-    with opened_fleet(settings) as fleet:
+    check_store("--store", options.store)
+    cpu = time.process_time()
+    with opened_fleet(settings, options.store) as fleet:
         fleet.run()
         found = figures_of(fleet)
-    values = msgspec.structs.asdict(found) | {"units_per_hour": found.units_per_hour}
+        requests = fleet.requests
+    spent = {"requests": requests, "cpu_seconds": time.process_time() - cpu}
+    values = msgspec.structs.asdict(found) | {"units_per_hour": found.units_per_hour} | spent
     output.result(values, _lines(found, settings))
     return 0
 

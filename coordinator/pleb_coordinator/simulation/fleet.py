@@ -42,7 +42,7 @@ from pleb_coordinator.steps.invite import new_invite
 from pleb_coordinator.steps.serve import Answered, Asked, serve
 from pleb_coordinator.store.migrate import migrate
 from pleb_coordinator.store.transaction import Store
-from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of, fingerprint_of
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import EnrolRequest, Role, Runtime, Verdict, WorkRequest
@@ -231,15 +231,21 @@ class _CheapKey(OnlineKeys):
 
 
 @contextmanager
-def opened_fleet(settings: Settings) -> Iterator[Fleet]:
-    """Return a fleet with a coordinator of its own, in a folder that is deleted afterwards."""
+def opened_fleet(settings: Settings, database: str = "") -> Iterator[Fleet]:
+    """Return a fleet with a coordinator of its own, in a folder that is deleted afterwards.
+
+    Its rows are in `database`, if one is given: an empty one, which keeps them.
+
+    Raises:
+        InputError: the database cannot be reached, or is not empty.
+    """
     with ExitStack() as stack:
         fast = Path("/dev/shm")  # noqa: S108 - a store in memory, where the system has it
         where = str(fast) if fast.is_dir() else None
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="pleb-simulate-", dir=where))
         )
-        fleet = Fleet(folder, settings)
+        fleet = Fleet(folder, settings, database)
         stack.callback(fleet.close)
         yield fleet
 
@@ -247,7 +253,7 @@ def opened_fleet(settings: Settings) -> Iterator[Fleet]:
 class Fleet:
     """One project, its coordinator, and its hosts."""
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path, settings: Settings, database: str = "") -> None:
         self.settings = settings
         self.generator = np.random.default_rng(settings.seed)
         self.clock = VirtualClock()
@@ -258,8 +264,15 @@ class Fleet:
             online_keys=_CheapKey(self.generator.bytes(32)),
             blobs=LocalBlobs(folder),
         )
-        migrate(folder / "store.sqlite")
-        self.store, self._jobs_store = (Store(folder / "store.sqlite") for _ in range(2))
+        place = database or folder / "store.sqlite"
+        migrate(place)
+        self.store, self._jobs_store = (Store(place) for _ in range(2))
+        with self.store.read() as tx:
+            used = bool(tx.projects.names())
+        if used:
+            self.store.close()
+            self._jobs_store.close()
+            raise InputError("There are projects in that database: give an empty one.")
         self._jobs = Jobs(self._jobs_store, self.deps)
         self._log = _LoudLog()
         logging.getLogger("pleb_coordinator").addHandler(self._log)
