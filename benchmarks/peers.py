@@ -49,7 +49,7 @@ class Size:
 
 
 FULL: Final = Size(10, 100, 40, 25, 100, 12, 6.0)
-QUICK: Final = Size(10, 4, 8, 1.2, 40, 5, 2.0)
+QUICK: Final = Size(10, 4, 8, 1.2, 60, 4, 1.5)
 
 
 def main(quick: bool) -> dict[str, Any]:
