@@ -38,6 +38,8 @@ _USUAL_ROUNDS: Final = 24
 """The last rounds, whose lengths are usual."""
 _WINDOW_MARGIN: Final = 1.25
 """A unit should take this much less than the time that its host has: PCs are not always alike."""
+_MOST_IN_HAND: Final = 2000
+"""First tries of a round; reading as many takes some five milliseconds."""
 _FASTER: Final = 2.0
 """A unit is doubled onto a host that does it in half of the time that is left of it, or sooner."""
 
@@ -171,11 +173,17 @@ def unit_to_double(context: RequestContext) -> UnitRow | None:
 
 
 def _ahead(context: RequestContext) -> RoundAhead | None:
-    """Return what is known of the open round; None: there is none, or its units are all alike."""
+    """Return what is known of the open round; None: there is none, or its units are all alike.
+
+    So they are while very many hosts compute: each request would read all that they do.
+    """
     tx, project = context.tx, context.project
     place = (project.id, project.epoch, project.version)
     row = None if project.metadata.round.shortest_unit >= 1 else tx.rounds.get(*place)
     if row is None:
+        return None
+    in_hand = tx.units.first_tries_in_hand(*place, most=_MOST_IN_HAND + 1)
+    if len(in_hand) > _MOST_IN_HAND:
         return None
     before = 0.0
     last = tx.rounds.get(project.id, project.epoch, project.version - 1)
@@ -193,7 +201,7 @@ def _ahead(context: RequestContext) -> RoundAhead | None:
                 found,
                 seconds_per_step=found.seconds_per_step * cost_of_chunk(project.facts, found.chunk),
             )
-            for found in tx.units.first_tries_in_hand(*place)
+            for found in in_hand
         ),
         before=before,
         due_seconds=due_seconds(lengths, row.opened_at, context.now),

@@ -145,9 +145,11 @@ class Units(TableGroup):
         """Return the local steps that made the version after `version`."""
         return int(self._value(sql.STEPS_OF_ROUND, **version_key(project, epoch, version)))
 
-    def first_tries_in_hand(self, project: int, epoch: int, version: int) -> list[InHand]:
-        """Return the open first tries of a round that hosts of known speed compute."""
-        where = version_key(project, epoch, version)
+    def first_tries_in_hand(
+        self, project: int, epoch: int, version: int, most: int
+    ) -> list[InHand]:
+        """Return the open first tries of a round that hosts of known speed compute, any `most`."""
+        where = version_key(project, epoch, version) | {"most": most}
         return [InHand(*row) for row in self._db.execute(sql.FIRST_TRIES_IN_HAND, **where)]
 
     def set_look_at(self, unit: int, at: float | None) -> None:
