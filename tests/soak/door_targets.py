@@ -259,9 +259,15 @@ def _coordinator_side() -> HttpWorld:
         http.world.ask(host)
     http.world.host = host  # type: ignore[attr-defined]
     object.__setattr__(http.web.api, "commits", _NothingStays(http))
-    http.web.api.changes.after = mock.AsyncMock(return_value=True)  # type: ignore[method-assign]
+    http.web.api.changes.after = _changes_at_once  # type: ignore[method-assign]
     http.web.api.closing.set()  # so that nobody waits for work
     return http
+
+
+async def _changes_at_once(seen: int, seconds: float) -> bool:
+    """Another commit comes at once; others have their turn before that, as with a real one."""
+    await asyncio.sleep(0)
+    return True
 
 
 def _ask(path: str, body: bytes) -> None:
