@@ -98,7 +98,7 @@ def habit_lines(view: dict[str, Any]) -> list[str]:
     )
     lines = [f"{known} Learned from {view['times']} times in the last four weeks."]
     if not view["learns"]:
-        lines.append("Projects are not told so: see the preference `learn_habits`.")
+        lines.append("Projects do not learn this: see the preference `learn_habits`.")
     return lines
 
 

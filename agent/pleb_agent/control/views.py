@@ -80,7 +80,7 @@ class HabitsView(View, frozen=True):
     """For how long this PC usually stays free, as often as not, from how many times."""
 
     learns: bool
-    """Whether projects are told so; see the preference `learn_habits`."""
+    """Whether projects learn this; see the preference `learn_habits`."""
     times: int
     free_seconds: float | None
     """None: it is not free now, or too little is known."""
