@@ -53,7 +53,7 @@ class Habits(NamedTuple):
         """Return for how much longer a PC that is free now stays so, as often as not.
 
         Longer than it should is as bad as shorter: a cautious estimate made fleets slower
-        (`python -m benchmarks fleet`).
+        (decision 70).
 
         Args:
             now: seconds since 1970.

@@ -158,7 +158,7 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         bool,
         _when(
             "Fit work to my habits",
-            "Lets projects know how long this PC usually stays free, so that they give shorter units.",
+            "Lets projects know how long this PC usually stays free, so they give shorter units.",
         ),
     ] = True
     on_battery: Annotated[
