@@ -15,6 +15,7 @@ from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.jobs.loop import PROJECT_JOBS, Job, Jobs, run_jobs
 from pleb_coordinator.steps import advance, expire, upload, verify
 from pleb_coordinator.store.background import CLAIM_SECONDS
+from pleb_coordinator.store.engine import StoreUnavailableError, store_is_away
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of
@@ -352,6 +353,38 @@ def test_a_job_that_fails_releases_its_claim(world):
     world.deps.blobs.put(save_tensors(world.initial))
     Jobs(world.store, world.deps, "two").run_due()
     assert versions(world) == [0, 1]
+
+
+@pytest.mark.parametrize("job", [VERIFY, ADVANCE], ids=["verify", "advance"])
+def test_a_claim_is_released_when_the_database_is_back(world, job, monkeypatch):
+    """The database goes away while a job computes: neither its commit nor its claim's release
+    reach it, and the process lives on."""
+    if job is ADVANCE:
+        verified(world)
+    away = False
+    write = world.store.write
+
+    def failing(**options):
+        if away:
+            raise store_is_away()
+        return write(**options)
+
+    def compute(deps, work):
+        nonlocal away
+        away = True
+        return job.compute(deps, work)
+
+    monkeypatch.setattr(world.store, "write", failing)
+    jobs = Jobs(world.store, world.deps, "one", [replace(job, compute=compute)])
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError):
+            jobs.run_due()
+    with world.store.read() as tx:
+        assert tx.claims.held_by("one")
+    away = False
+    jobs.project_jobs = PROJECT_JOBS
+    jobs.run_due()
+    assert versions(world) == [0, 1], "another process would wait for the claim to expire"
 
 
 # Files are deleted outside of transactions

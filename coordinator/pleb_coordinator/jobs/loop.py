@@ -33,6 +33,7 @@ from pleb_coordinator.steps import (
     thin,
     verify,
 )
+from pleb_coordinator.store.engine import StoreUnavailableError
 from pleb_shared.errors import PlebError, Refusal
 
 if TYPE_CHECKING:
@@ -234,15 +235,34 @@ class Jobs:
     _retained: dict[float, float] = field(default_factory=dict, init=False)
     """When old rows were last removed, by how often they are."""
 
+    _may_hold: bool = field(default=True, init=False)
+    """Whether there may be claims that nobody works on: of a killed process, of a failed job."""
+
     def __post_init__(self) -> None:
+        self._release_left()
+
+    def _release_left(self) -> None:
+        """Give up claims that nobody works on, or others would wait for them until they expire.
+
+        Raises:
+            Refusal: the store is away, busy or full; the next pass tries again.
+        """
+        self._may_hold = True
         with self.store.read() as tx:
             left = tx.claims.held_by(self.holder)
         if left:
             with self.store.write() as tx:
                 tx.claims.release_all(self.holder)
+        self._may_hold = False
 
     def run_due(self) -> float:
-        """Do what is due until nothing is; return when to look again, at the latest."""
+        """Do what is due until nothing is; return when to look again, at the latest.
+
+        Raises:
+            Refusal: the store cannot be used.
+        """
+        if self._may_hold:
+            self._release_left()
         times: dict[str, float | None] = {}
         while None in times.values() or not times:
             before, self.seen = self.seen, self.store.commits_of_others()
@@ -304,12 +324,19 @@ class Jobs:
         return names
 
     def _guarded(self, name: str, turns: Sequence[Sequence[AnyJob]]) -> float | None:
-        """Do what is due, as `_do_due`; a project whose job fails is paused."""
+        """Do what is due, as `_do_due`; a project whose job fails is paused.
+
+        Raises:
+            StoreUnavailableError: that is no fault of a project, and soon over.
+        """
         now = self.deps.clock()
         if now < self._paused.get(name, 0.0) <= now + _FAULT_SECONDS:
             return self._paused[name]
         try:
             return self._do_due(name, turns)
+        except StoreUnavailableError:
+            self._may_hold = True  # a commit may be done although nothing said so
+            raise
         except (PlebError, OSError, LookupError):
             what = f"project {name}" if name else "the store"
             _log.exception("A job of %s failed; trying again later", what)
@@ -373,8 +400,7 @@ class Jobs:
                     tx.claims.release(job.name, taken.key, self.holder)
                     following = self._take_next(tx, job, name) if done < job.most else None
             except Exception:
-                with self.store.write() as tx:
-                    tx.claims.release(job.name, taken.key, self.holder)
+                self._release_left()
                 raise
             taken = following
 

@@ -27,8 +27,11 @@ __all__ = [
     "SCHEMA_REVISION",
     "Connection",
     "Cursor",
+    "StoreAwayError",
+    "StoreUnavailableError",
     "check_revision",
     "storage_full",
+    "store_is_away",
     "store_is_busy",
 ]
 
@@ -47,6 +50,10 @@ PROBES: Final = tuple(
 )
 """Statements that need the columns of this program. Until the first release, migration 0001 is
 written anew with the schema: a store of a development version has its number, but other columns."""
+
+
+class StoreAwayError(InputError):
+    """No database answers at the store's address, or none yet."""
 
 
 class Cursor(Protocol):
@@ -142,7 +149,18 @@ def storage_full() -> Refusal:
     return Refusal(RefusalCode.STORAGE_FULL, message, retry_after_seconds=300)
 
 
-def store_is_busy() -> Refusal:
+class StoreUnavailableError(Refusal):
+    """The store is busy or away for now: what needs it is refused, and nothing is at fault."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(RefusalCode.INTERNAL, message, retry_after_seconds=5)
+
+
+def store_is_busy() -> StoreUnavailableError:
     """Return the refusal while another process keeps the store."""
-    message = "The coordinator's store is busy: try again."
-    return Refusal(RefusalCode.INTERNAL, message, retry_after_seconds=5)
+    return StoreUnavailableError("The coordinator's store is busy: try again.")
+
+
+def store_is_away() -> StoreUnavailableError:
+    """Return the refusal while the database does not answer."""
+    return StoreUnavailableError("The coordinator's database is away: try again.")

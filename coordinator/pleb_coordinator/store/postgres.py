@@ -33,7 +33,14 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.numeric import NumericBinaryLoader
 
 from pleb_coordinator.store import queries
-from pleb_coordinator.store.engine import PROBES, check_revision, storage_full, store_is_busy
+from pleb_coordinator.store.engine import (
+    PROBES,
+    StoreAwayError,
+    check_revision,
+    storage_full,
+    store_is_away,
+    store_is_busy,
+)
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 
 if TYPE_CHECKING:
@@ -161,7 +168,7 @@ class _Cursor:
         if self._rows is None and self._error is None:
             self._connection.settle()
         if self._rows is None:
-            raise self._error or _away()
+            raise self._error or store_is_away()
         return self._rows
 
 
@@ -232,7 +239,7 @@ class PostgresConnection:
         if (limit := _limits(sql)) is not None:  # a plan is for as many rows as are wanted
             sql = sql.replace(f"LIMIT :{limit}", f"LIMIT {parameters[limit]:d}")
         if self._cut:
-            raise _away()  # its transaction has gone with the connection
+            raise store_is_away()  # its transaction has gone with the connection
         if sql.startswith("ROLLBACK TO"):
             self._abandon()  # after a failed statement, others are skipped until the next answer
         name, names, writes = self._prepared.get(sql) or self._prepare(sql)
@@ -245,7 +252,7 @@ class PostgresConnection:
             self._pg.send_query_prepared(name, values, formats, pq.Format.BINARY)
         except psycopg.OperationalError as error:
             self._lose_all()
-            raise _away() from error
+            raise store_is_away() from error
         self._sent.append(_Cursor(self, writes=writes))
         return self._sent[-1]
 
@@ -259,8 +266,8 @@ class PostgresConnection:
         except psycopg.OperationalError as error:
             self._lost()
             for cursor in sent:
-                cursor.fail(_away())
-            raise _away() from error
+                cursor.fail(store_is_away())
+            raise store_is_away() from error
         failed: Exception | None = None
         transformer = self._transformer
         for cursor, result in zip(sent, results, strict=True):
@@ -309,7 +316,7 @@ class PostgresConnection:
     def _lose_all(self) -> None:
         self._lost()
         for cursor in self._sent:
-            cursor.fail(_away())
+            cursor.fail(store_is_away())
         self._sent = []
 
     def execute_each(self, sql: str, parameters: Iterable[Mapping[str, object]]) -> None:
@@ -450,7 +457,7 @@ class PostgresConnection:
         if self._pg.status != pq.ConnStatus.OK:
             error = self._pg.get_error_message().strip()
             self._pg.finish()
-            raise InputError(_what_to_do(self._shown, error))
+            raise _not_connected(self._shown, error)
         self._pg.notice_handler = None
         result = self._pg.exec_(self._session)
         if result.status != pq.ExecStatus.TUPLES_OK:  # `_check_schema` says what is missing
@@ -462,6 +469,8 @@ class PostgresConnection:
     def _check_schema(self) -> None:
         found = self._pg.exec_(b"SELECT version_num FROM alembic_version")
         if found.status != pq.ExecStatus.TUPLES_OK:
+            if self._pg.status != pq.ConnStatus.OK:
+                raise _not_connected(self._shown, found.get_error_message())
             message = f"There is no store in {self._shown}: run `pleb-coordinator init`."
             raise InputError(message)
         revision = found.get_value(0, 0) if found.ntuples else None
@@ -489,7 +498,7 @@ class PostgresConnection:
         try:
             self._connect()
         except InputError as error:
-            raise _away() from error
+            raise store_is_away() from error
 
     def _begun(self, result: Any) -> Any:
         try:
@@ -534,7 +543,7 @@ class PostgresConnection:
             pg.exit_pipeline_mode()
         except psycopg.OperationalError as error:  # nothing else can go wrong on the way
             self._lost()
-            raise _away() from error
+            raise store_is_away() from error
         if failed is not None:
             self._run(failed)
 
@@ -544,7 +553,7 @@ class PostgresConnection:
             result = call(*words)
         except psycopg.OperationalError as error:
             self._lost()
-            raise _away() from error
+            raise store_is_away() from error
         return self._run(result)
 
     def _run(self, result: Any) -> Any:
@@ -553,7 +562,7 @@ class PostgresConnection:
             return result
         if self._pg.status != pq.ConnStatus.OK:
             self._lost()
-            raise _away()
+            raise store_is_away()
         state = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
         if state in _FULL:
             raise storage_full()
@@ -562,7 +571,7 @@ class PostgresConnection:
         if state == _READ_ONLY:
             self._pg.finish()  # the next connection may lead to the one that can write
             self._lost()
-            raise _away()
+            raise store_is_away()
         if state == _NUL:
             raise Refusal(RefusalCode.MALFORMED, "A text has a character that cannot be stored.")
         raise psycopg.errors.error_from_result(result)
@@ -615,7 +624,7 @@ def connect(url: str) -> psycopg.Connection[Any]:
     try:
         return psycopg.connect(_conninfo(url).decode())
     except psycopg.OperationalError as error:
-        raise InputError(_what_to_do(without_password(url), str(error))) from error
+        raise _not_connected(without_password(url), str(error)) from error
 
 
 def without_password(url: str) -> str:
@@ -667,18 +676,14 @@ def _bound(parameters: Mapping[str, Any], names: tuple[str, ...]) -> tuple[list[
     return values, formats
 
 
-def _away() -> Refusal:
-    message = "The coordinator's database is away: try again."
-    return Refusal(RefusalCode.INTERNAL, message, retry_after_seconds=5)
-
-
-def _what_to_do(place: str, error: str) -> str:
-    """Return the sentence for a connection that could not be made."""
-    reason = error.splitlines()[-1] if error else "no reason given"
+def _not_connected(place: str, error: str) -> InputError:
+    """Return the error for a connection that could not be made."""
+    reasons = [line for line in error.splitlines() if not line.startswith("\t")]  # no advice
+    reason = reasons[-1].strip() if reasons else "no reason given"
     for words, remedy in _REMEDIES.items():
         if words in error:
-            return f"The database {place} refuses us ({reason}): {remedy}."
-    return (
+            return InputError(f"The database {place} refuses us ({reason}): {remedy}.")
+    return StoreAwayError(
         f"The database {place} cannot be reached ({reason}): check that it runs, and its address "
         "in coordinator.toml (`store`)."
     )
