@@ -329,6 +329,26 @@ class TestCommands:
         code, said = self.run(capsys, tmp_path, "backup", str(tmp_path / "backups"))
         assert (code, "their own tools" in said["message"]) == (2, True)
 
+    def test_a_database_that_starts_after_us_is_waited_for(self, capsys, tmp_path, server):
+        """As after a power cut: `work` is up before the database of the same machine."""
+        url = server.emptied_database()
+        assert self.run(capsys, tmp_path, "init", "--store", url)[0] == 0
+        server.stop(signal.SIGQUIT)
+        home = ("--home", str(tmp_path / "home"))
+        command = [sys.executable, "-m", "pleb_coordinator.cli", "work", *home]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            assert process.stdout is not None
+            try:
+                said = process.stdout.readline().decode()
+                assert re.match("Waiting up to 60 s. The database .* cannot be reached", said)
+                server.start()
+                assert process.stdout.readline().decode().startswith("Running")
+            finally:
+                process.terminate()
+                if server.process is None:
+                    server.start()
+        assert process.returncode == 0
+
     def test_a_database_that_is_away(self, capsys, tmp_path, server, monkeypatch):
         for name, value in KEYS.items():  # without keys a cloud's own address would be asked
             monkeypatch.setenv(f"AWS_{name.upper()}", value)

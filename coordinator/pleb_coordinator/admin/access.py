@@ -11,11 +11,12 @@ import msgspec
 
 from pleb_coordinator.api.links import LinkBase
 from pleb_coordinator.home.config import read_config, store_place
+from pleb_coordinator.store.engine import StoreAwayError
 from pleb_coordinator.store.transaction import Store
 from pleb_system.processes import is_alive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pleb_coordinator.home.layout import Home
 
@@ -23,6 +24,7 @@ __all__ = [
     "Listening",
     "link_base",
     "now",
+    "open_store",
     "opened",
     "reachable_host",
     "running_server",
@@ -32,18 +34,44 @@ _DOCUMENTATION_ADDRESS: Final = ("192.0.2.1", 9)
 """TEST-NET-1 (RFC 5737): a datagram socket that is connected there sends nothing."""
 
 
-@contextlib.contextmanager
-def opened(home: Home) -> Iterator[Store]:
-    """Open the home's store; it may be served at the same time.
+_DATABASE_SECONDS: Final = 60.0
+"""How long a database may take to start: after a power cut it and this machine start together."""
+_RETRY_SECONDS: Final = 0.5
 
-    Raises:
-        InputError: there is no home, or its store is of another version.
-    """
-    store = Store(store_place(home))
+
+@contextlib.contextmanager
+def opened(home: Home, progress: Callable[[str], None] | None = None) -> Iterator[Store]:
+    """Open the home's store for a while, as `open_store`."""
+    store = open_store(home, progress)
     try:
         yield store
     finally:
         store.close()
+
+
+def open_store(home: Home, progress: Callable[[str], None] | None = None) -> Store:
+    """Open the home's store; it may be served at the same time.
+
+    Args:
+        home: the coordinator's folder.
+        progress: is told, once, if a database is not up yet, for which a minute is waited; None:
+            it must be up now.
+
+    Raises:
+        InputError: there is no home, or its store is of another version.
+        StoreAwayError: the database cannot be reached.
+    """
+    end, told = time.monotonic() + _DATABASE_SECONDS, False
+    while True:
+        try:
+            return Store(store_place(home))
+        except StoreAwayError as error:
+            if progress is None or time.monotonic() >= end:
+                raise
+            if not told:
+                progress(f"Waiting up to {_DATABASE_SECONDS:.0f} s. {error}")
+                told = True
+            time.sleep(_RETRY_SECONDS)
 
 
 def now() -> float:

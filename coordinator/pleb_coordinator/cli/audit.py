@@ -14,7 +14,7 @@ from pleb_coordinator.admin.access import opened
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from pleb_coordinator.home.layout import Home
 
@@ -25,14 +25,19 @@ _FRAME: Final = frozenset({"home", "json", "debug", "command", "action", "store"
 """Options that are not written down: what is said elsewhere, and an address with a password."""
 
 
-def note(home: Home, options: argparse.Namespace, at: float) -> None:
-    """Write down that a command was done, and by whom.
+def note(
+    home: Home,
+    options: argparse.Namespace,
+    at: float,
+    progress: Callable[[str], None] | None = None,
+) -> None:
+    """Write down that a command was done, and by whom; `progress` as `open_store`.
 
     Raises:
         InputError: there is no store, or another release's.
         Refusal: the disk is full.
     """
-    with opened(home) as store, store.write() as tx:
+    with opened(home, progress) as store, store.write() as tx:
         tx.audit.add(at, who(), options.command, "", _arguments(vars(options)))
 
 

@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
         command: Command = found
         changing = options.command in CHANGING and not getattr(options, "again", False)
         if changing and options.command in _LASTING and home.exists:
-            note(home, options, now())
+            note(home, options, now(), output.progress)
         code = command(home, options, output)
         if changing and options.command not in _LASTING and code == 0:
             note(home, options, now())

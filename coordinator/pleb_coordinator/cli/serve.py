@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from pleb_coordinator.admin.access import Listening, now, reachable_host
+from pleb_coordinator.admin.access import Listening, now, open_store, reachable_host
 from pleb_coordinator.admin.projects import statuses
 from pleb_coordinator.api.links import LinkBase
 from pleb_coordinator.cli.alerts import Alerter
@@ -21,9 +21,8 @@ from pleb_coordinator.cli.desk import local_desk
 from pleb_coordinator.cli.own_agent import Attacher, agent_command
 from pleb_coordinator.cli.setup import Places, make_home
 from pleb_coordinator.cli.tls import certificate_pin
-from pleb_coordinator.home.config import check_url, read_config, store_place
+from pleb_coordinator.home.config import check_url, read_config
 from pleb_coordinator.steps import deps_of
-from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.ids import digest_of
 from pleb_system.durable import write_durably
@@ -55,7 +54,7 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
         killed = home.listening_file.exists()
         listening = stack.enter_context(open_socket(config.host, config.port, patient=killed))
         links = _links(home, config, listening.getsockname()[1])
-        store = Store(store_place(home, config))
+        store = open_store(home, output.progress)
         children = _children(home, options, links, listening.fileno())
         deps = deps_of(home, lambda: now() + options.clock_offset, config)
         supervisor = Supervisor(children, stop, output.progress)
@@ -81,7 +80,7 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
 def work(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Run one more background process for a home that `serve` runs on."""
     stop = stop_event()
-    Store(store_place(home)).close()  # says what is wrong before a process is started
+    open_store(home, output.progress).close()  # says what is wrong before a process is started
     name = f"work-{os.getpid()}@{socket.gethostname()}"
     child = _jobs(home, options, name, options.metrics_port)
     supervisor = Supervisor([child], stop, output.progress)
