@@ -53,7 +53,7 @@ def world(tmp_path):
 def wanted(world):
     project = world.project
     with world.store.read() as tx:
-        return files_for_mirror(tx, project)
+        return files_for_mirror(tx, world.deps, project)
 
 
 def folder_of(tmp_path):

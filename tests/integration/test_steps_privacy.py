@@ -112,7 +112,10 @@ def test_another_process_with_the_secret_draws_the_same_noise(tmp_path):
         project = tx.projects.find("tiny")
         round_ = tx.rounds.get(project.id, project.epoch, 0)
         looks = looks_of(tx, project)
-    work = advance.RoundWork(project, round_, previous, made.inputs, deltas, None, looks)
+    assert made.leaves is not None
+    listed = world.deps.blobs.get(made.leaves.digest)
+    leaves = tuple(listed[at : at + 32] for at in range(0, len(listed), 32))
+    work = advance.RoundWork(project, round_, previous, made.inputs, deltas, None, looks, leaves)
     restarted = Deps(
         clock=world.clock,
         random_bytes=np.random.default_rng(99).bytes,
@@ -292,7 +295,7 @@ def test_a_mirrors_log_names_no_result_that_would_confirm_a_guess(tmp_path):
     inputs = []
     for one in (world, plain):
         with one.store.read() as tx:
-            log = files_for_mirror(tx, tx.projects.find("tiny")).log
+            log = files_for_mirror(tx, one.deps, tx.projects.find("tiny")).log
         lines = [msgspec.json.decode(line, type=LoggedVersion) for line in log.splitlines()]
         inputs.append([len(line.inputs) for line in lines])
     assert inputs == [[0, 0, 0], [0, 4, 4]]

@@ -90,7 +90,7 @@ class SyncMirror(Command[MirrorSynced], frozen=True):
         """
         target = open_target(self.to, read_config(desk.home.config_file).s3, self.endpoint)
         with desk.opened() as store, store.read() as tx:
-            wanted = files_for_mirror(tx, tx.projects.find(self.project))
+            wanted = files_for_mirror(tx, desk.deps, tx.projects.find(self.project))
         try:
             done = sync_mirror(desk.deps.blobs, target, wanted)
         except OSError as error:
@@ -131,7 +131,7 @@ class CheckMirrors(Command[MirrorsOf], frozen=True):
         """Ask them, and keep what they answered. Raises `Refusal` unknown_project."""
         with desk.opened() as store, store.read() as tx:
             project = tx.projects.find(self.project)
-            wanted = files_for_mirror(tx, project)
+            wanted = files_for_mirror(tx, desk.deps, project)
         blobs = desk.deps.blobs
         found = [
             msgspec.structs.replace(_health(url, wanted, blobs), checked_at=desk.clock())

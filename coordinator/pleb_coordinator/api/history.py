@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from starlette.responses import Response
 
 from pleb_coordinator.core.records import version_not_kept
 from pleb_coordinator.steps.activity import best_of
+from pleb_coordinator.steps.version_log import log_of, sign_head
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.status import VersionStatus
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from pleb_coordinator.core.records import Project
     from pleb_coordinator.store.transaction import Transaction
 
-__all__ = ["metadata_at", "numbered", "version"]
+__all__ = ["log_entries", "log_head", "metadata_at", "numbered", "version"]
+
+_ALWAYS_ASK: Final = {"Cache-Control": "no-cache"}
 
 
 async def metadata_at(api: Api, request: Request) -> Response:
@@ -45,6 +48,22 @@ async def version(api: Api, request: Request) -> Response:
         raise Refusal(RefusalCode.UNKNOWN_BLOB, str(version_not_kept(row.number)))
     found = VersionStatus(metadata_number=row.metadata_number, source=row.source)
     return Response(msgspec.json.encode(found), media_type="application/json")
+
+
+async def log_entries(api: Api, request: Request) -> Response:
+    """Return the lines of the signed log of versions."""
+    with api.store.read() as tx:
+        lines = log_of(tx, tx.projects.find(request.path_params["project"]))
+    return Response(b"\n".join(lines), media_type="application/jsonl", headers=_ALWAYS_ASK)
+
+
+async def log_head(api: Api, request: Request) -> Response:
+    """Return the signed end of the log of versions."""
+    with api.store.read() as tx:
+        project = tx.projects.find(request.path_params["project"])
+        lines = log_of(tx, project)
+    head = sign_head(api.deps, project, lines)
+    return Response(head, media_type="application/json", headers=_ALWAYS_ASK)
 
 
 def numbered(tx: Transaction, project: Project, epoch: int, text: str) -> int:

@@ -1,9 +1,12 @@
 """Copies what hosts need of a project to a mirror, and removes what they do not need any more.
 
-TO/blobs/DIGEST              graphs, shards, the base, and the blobs that build recent versions
+TO/blobs/DIGEST              graphs, shards, the base, what builds recent versions, and which
+                             results each version was made of (the leaves of the signed log)
 TO/parts/DIGEST              the leaves of large ones
 TO/projects/P/metadata       the newest signed metadata; `metadata-N`: each that was signed
 TO/projects/P/log.jsonl      every version: its number, digest, inputs and source, oldest first
+TO/projects/P/log-entries    the signed log of versions (`protocol.version_log`): its lines
+TO/projects/P/log-head       its signed end
 TO/projects/P/files.json     what this project needs here, so that several can share a mirror
 
 The names are those of the coordinator's own addresses, so any web server over TO is a mirror. Blobs
@@ -22,6 +25,7 @@ import msgspec
 from pleb_coordinator.blobs.parts import leaves_in
 from pleb_coordinator.blobs.store import damaged_blob
 from pleb_coordinator.core.records import VersionInput
+from pleb_coordinator.steps.version_log import log_of, sign_head
 from pleb_coordinator.store.references import METADATA
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.unit import VersionSource
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.backups.mirror_target import MirrorTarget
     from pleb_coordinator.blobs.store import Blobs
     from pleb_coordinator.core.records import Project, VersionRow
+    from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
 
 __all__ = ["LoggedVersion", "MirrorFiles", "Synced", "files_for_mirror", "sync_mirror"]
@@ -72,6 +77,10 @@ class MirrorFiles:
     metadata: dict[int, bytes]
     """Every signed envelope by its number."""
     log: bytes
+    entries: bytes = b""
+    """The lines of the signed log."""
+    head: bytes = b""
+    """Its signed end."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +94,15 @@ class Synced:
     """Blobs that the mirror has of this project now."""
 
 
-def files_for_mirror(tx: Transaction, project: Project) -> MirrorFiles:
+def files_for_mirror(tx: Transaction, deps: Deps, project: Project) -> MirrorFiles:
     """Return what hosts need of a project, and what it could be continued from elsewhere."""
     epoch, newest = project.epoch, project.version
     digests = set(tx.references.of(project.id, epoch, METADATA))
     log = bytearray()
     for row in _versions(tx, project):
         log += msgspec.json.encode(_logged(row)) + b"\n"
+        if row.leaves is not None:
+            digests.add(row.leaves.digest)
         recent = row.epoch == epoch and row.number >= newest - LIMITS.version_lag
         if recent and row.source is not None:
             digests.add(row.source.snapshot.digest)
@@ -104,7 +115,15 @@ def files_for_mirror(tx: Transaction, project: Project) -> MirrorFiles:
             envelopes[number] = tx.projects.envelope(project.id, number)
         except LookupError:
             continue  # a restored coordinator may lack some
-    return MirrorFiles(project.name, frozenset(digests), envelopes, bytes(log))
+    lines = log_of(tx, project)
+    return MirrorFiles(
+        project=project.name,
+        digests=frozenset(digests),
+        metadata=envelopes,
+        log=bytes(log),
+        entries=b"\n".join(lines),
+        head=sign_head(deps, project, lines),
+    )
 
 
 def _versions(tx: Transaction, project: Project) -> Iterator[VersionRow]:
@@ -156,6 +175,8 @@ def sync_mirror(blobs: Blobs, target: MirrorTarget, wanted: MirrorFiles) -> Sync
         if written.get(f"metadata-{number}") != len(envelope):
             target.write(f"{folder}/metadata-{number}", [envelope])
     target.write(f"{folder}/log.jsonl", [wanted.log])
+    target.write(f"{folder}/log-entries", [wanted.entries])
+    target.write(f"{folder}/log-head", [wanted.head])  # last: it vouches for what is there
     if wanted.metadata:
         target.write(f"{folder}/metadata", [wanted.metadata[max(wanted.metadata)]])
     unneeded = before - wanted.digests - _needed_by_others(target, wanted.project)

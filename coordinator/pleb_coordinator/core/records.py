@@ -18,7 +18,7 @@ from pleb_shared.protocol.chunk import FULL
 from pleb_shared.protocol.messages import Role, Verdict
 from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.protocol.reasons import Reason
-from pleb_shared.protocol.unit import UnitKind, VersionSource
+from pleb_shared.protocol.unit import Blob, UnitKind, VersionSource
 
 __all__ = [
     "Admin",
@@ -50,6 +50,7 @@ __all__ = [
     "Tombstone",
     "UnitRow",
     "Upload",
+    "VersionInLog",
     "VersionInput",
     "VersionLoad",
     "VersionLoss",
@@ -254,6 +255,9 @@ class VersionRow(Record, frozen=True):
     """Of difference, outer state and snapshot, as long as they are kept."""
     noise: str = ""
     """Digest of the seed of the noise that is in it; empty: none, or it restores another one."""
+    leaves: Blob | None = None
+    """The leaves of the results that counted for it (`protocol.version_log`), which are kept as
+    long as the row is; None: it was not made from results."""
 
     @property
     def readable_source(self) -> VersionSource:
@@ -268,6 +272,8 @@ class VersionRow(Record, frozen=True):
         named = {self.difference, self.outer_state, self.snapshot}
         if self.source is not None:
             named |= {self.source.snapshot.digest, *(b.digest for b in self.source.differences)}
+        if self.leaves is not None:
+            named.add(self.leaves.digest)
         return frozenset(named - {""})
 
 
@@ -307,6 +313,16 @@ class VersionNoise(Record, frozen=True):
     metadata_number: int
     noise: str
     results: int
+
+
+class VersionInLog(Record, frozen=True):
+    """What the signed log says of a version."""
+
+    epoch: int
+    number: int
+    digest: str
+    restores: int | None
+    leaves: Blob | None
 
 
 class VersionLoss(Record, frozen=True):

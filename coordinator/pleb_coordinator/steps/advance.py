@@ -34,13 +34,16 @@ from pleb_coordinator.steps.activity import settle
 from pleb_coordinator.steps.files import keep_blobs
 from pleb_coordinator.steps.lookback import Looks, doubtful, hold, looks_of
 from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.messages import Verdict
+from pleb_shared.protocol.parts import blob_of
+from pleb_shared.protocol.version_log import join_leaves, result_leaf
 from pleb_shared.tensors.distance import parameter_norms
 from pleb_shared.tensors.format import difference_format
 from pleb_shared.tensors.layout import Tensors, save_tensors
 from pleb_shared.tensors.version import read_version
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from pleb_coordinator.core.records import StoredDelta
     from pleb_coordinator.core.suspicion import Signal
@@ -63,6 +66,8 @@ class RoundWork:
     deltas: tuple[StoredDelta, ...]
     train_loss: float | None
     looks: Looks
+    leaves: tuple[bytes, ...]
+    """Of all results that count for it, also those that confirmed another one."""
 
     @property
     def key(self) -> str:
@@ -111,6 +116,7 @@ def find(
         deltas=tuple(_stored(tx, entry) for entry in inputs),
         train_loss=sum(losses) / len(losses) if losses else None,
         looks=looks_of(tx, project),
+        leaves=tuple(leaf for unit in units for leaf in _leaves(tx, unit)),
     )
 
 
@@ -201,6 +207,8 @@ def _row(deps: Deps, work: RoundWork, made: Made, noise: str) -> VersionRow:
         snapshot = save_tensors(made.version)
     before = name_of(deps.blobs, previous.snapshot) if previous.snapshot else None
     source = following_source(previous, before, made.digest, made.difference)
+    leaves = join_leaves(work.leaves)
+    deps.blobs.put(leaves)
     return VersionRow(
         project=previous.project,
         epoch=previous.epoch,
@@ -219,6 +227,7 @@ def _row(deps: Deps, work: RoundWork, made: Made, noise: str) -> VersionRow:
         delta_bytes=sum(stored.size for stored in work.deltas),
         blob_bytes=len(made.difference) + len(state) + len(snapshot),
         noise=noise,
+        leaves=blob_of(leaves),
     )
 
 
@@ -227,6 +236,14 @@ def _state(deps: Deps, work: RoundWork, version: Tensors) -> OuterState:
     if work.previous.number == 0:
         return OuterState.initial(version, work.project.metadata.model)
     return OuterState.from_bytes(deps.blobs.get(work.previous.outer_state))
+
+
+def _leaves(tx: Transaction, unit: UnitRow) -> Iterator[bytes]:
+    """Yield what the log keeps of a unit's good results; their hosts find their own by it."""
+    hosts = tx.hosts.of_unit(unit.id)
+    for found in tx.assignments.of_unit(unit.id):
+        if found.verdict is Verdict.VALID and found.host in hosts:
+            yield result_leaf(found.nonce, hosts[found.host].fingerprint, found.digest)
 
 
 def _stored(tx: Transaction, entry: VersionInput) -> StoredDelta:

@@ -15,6 +15,7 @@ from pleb_coordinator.core.records import (
     ProjectState,
     RestoreCause,
     Round,
+    VersionInLog,
     VersionLoad,
     VersionLoss,
     VersionNoise,
@@ -49,6 +50,7 @@ _ROUND: Final = Rows(Round)
 _VERSION: Final = Rows(VersionRow)
 _LOSS: Final = Rows(VersionLoss)
 _NOISE: Final = Rows(VersionNoise)
+_IN_LOG: Final = Rows(VersionInLog)
 _RESTORE: Final = Rows(VersionRestore)
 _SOURCE: Final = msgspec.json.Decoder(VersionSource)
 _NORMS: Final = msgspec.json.Decoder(tuple[float, ...])
@@ -341,6 +343,10 @@ class Versions(TableGroup):
     def noise(self, project: int) -> list[VersionNoise]:
         """Return what noise is in each version of all epochs that was made from deltas."""
         return _NOISE.all(self._db.execute(sql.NOISE, project=project))
+
+    def in_log(self, project: int) -> list[VersionInLog]:
+        """Return what the signed log says of each version of all epochs, oldest first."""
+        return _IN_LOG.all(self._db.execute(sql.IN_LOG, project=project))
 
     def history(self, project: int, epoch: int, *, after: int, limit: int) -> list[VersionRow]:
         """Return versions with numbers above `after`, oldest first."""

@@ -36,6 +36,7 @@ from pleb_coordinator.core.records import (
     Tombstone,
     UnitRow,
     Upload,
+    VersionInLog,
     VersionLoss,
     VersionNoise,
     VersionRestore,
@@ -226,6 +227,9 @@ WHERE project = :project AND epoch = :epoch AND restores IS NOT NULL ORDER BY nu
 NOISE: Final = f"""
 SELECT {_columns(VersionNoise)} FROM versions
 WHERE project = :project AND number > 0 AND restores IS NULL ORDER BY epoch, number
+"""
+IN_LOG: Final = f"""
+SELECT {_columns(VersionInLog)} FROM versions WHERE project = :project ORDER BY epoch, number
 """
 EPOCHS: Final = "SELECT DISTINCT epoch FROM versions WHERE project = :project ORDER BY epoch"
 HAS_VERSION: Final = """

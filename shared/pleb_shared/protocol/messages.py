@@ -68,6 +68,7 @@ class PayloadType(StrEnum):
     ENROL_REPLY = "application/vnd.pleb.enrol-reply+json"
     WORK = "application/vnd.pleb.work+json"
     WORK_REPLY = "application/vnd.pleb.work-reply+json"
+    LOG_HEAD = "application/vnd.pleb.log-head+json"
     ADMIN_LOGIN = "application/vnd.pleb.admin-login+json"
     ADMIN = "application/vnd.pleb.admin+json"
 

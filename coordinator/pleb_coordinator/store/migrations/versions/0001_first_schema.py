@@ -540,6 +540,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("delta_bytes", INTEGER, nullable=False),
         sa.Column("blob_bytes", INTEGER, nullable=False),
         sa.Column("noise", TEXT, nullable=False),
+        sa.Column("leaves", sa.LargeBinary(), nullable=True),
         sa.Column("inputs", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
             ["project"],
