@@ -69,6 +69,9 @@ def test_the_best_trial_goes_on_although_an_agent_lies(world: World, tmp_path: P
     [liar] = [
         host for host in world.admin("host", "list", TRIALS[1]) if host["display_name"] == "liar"
     ]
+    log = world.root / "trusted" / "logs" / "agentd.jsonl"
+    starts = log.read_text("utf-8").count("worker starts")
+    assert starts == 1, "one worker computes for all trials"
     assert (liar["units_valid"], liar["credit"]) == (0, 0.0)
     assert "stored" in world.agents["liar"].tail(), "it had a part in it"
     for name in TRIALS:

@@ -1,4 +1,4 @@
-"""One project for each process, and a process that takes more than it may is ended."""
+"""One project or family for each process, and a process that takes more than it may is ended."""
 
 from __future__ import annotations
 
@@ -41,6 +41,25 @@ def test_a_process_serves_one_project_and_stays_warm_for_it(workers: WarmWorkers
             pids.append(worker.pid)
         assert pids[0] == pids[1]
         assert len(set(pids)) == 3
+
+    workers.run(story)
+
+
+def test_a_process_computes_for_all_members_of_a_family(workers: WarmWorkers) -> None:
+    """They share a folder; models of other widths have other graphs, versions and lengths."""
+
+    async def story(worker: WorkerProcess) -> None:
+        pids = []
+        for name, width in (("m-1", 32), ("m-2", 48), ("m-1", 32), ("m-2", 48), ("m-1", 32)):
+            job = new_job(worker, project="family-m", of=name, width=width)
+            if width == 48:
+                job = msgspec.structs.replace(job, file_bytes=2 * job.file_bytes)
+            assert await digest_from(worker, job) == undisturbed_digest(job)
+            pids.append(worker.pid)
+        assert len(set(pids)) == 2, "one more, with room for the longer model"
+        assert len(set(pids[1:])) == 1
+        await result_of(worker, new_job(worker, project="stranger"))
+        assert worker.pid not in pids
 
     workers.run(story)
 

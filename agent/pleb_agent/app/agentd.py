@@ -169,7 +169,7 @@ class _Agentd:
         for device, engine in self._engines.items():
             engine.packages = self.packages.runtime_path(device)
         for folder in home.work_of_others(self._engines):  # shards may lie there in the clear
-            clean_work_dir(folder, self._journal.open_assignments())
+            clean_work_dir(folder, self._journal)
         self._readings = ReadingsSource(
             home.path,
             self._journal,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 __all__ = [
     "USUAL_SHARE",
@@ -57,17 +57,21 @@ class Ledger(msgspec.Struct, frozen=True):
 
 
 def choose(
-    ledger: Ledger, shares: Mapping[int, int], warm: int | None = None, patience_seconds: float = 0
+    ledger: Ledger,
+    shares: Mapping[int, int],
+    warm: Collection[int] = (),
+    patience_seconds: float = 0,
 ) -> int:
     """Return the project, of those with these weights, that has spent least; or the first.
 
-    `warm`: the project whose worker runs. It goes on until it is `patience_seconds` of its
-    computing time ahead, since another one needs a new process.
+    `warm`: the projects whose worker runs, one or the members of a family. They go on, in turns,
+    until they are `patience_seconds` of their computing time ahead, since another one needs a new
+    process.
     """
 
     def spent(project: int) -> float:
         share = shares[project]
-        patience = _virtual(patience_seconds, share) if project == warm else 0.0
+        patience = _virtual(patience_seconds, share) if project in warm else 0.0
         return ledger.of(project, share) - patience
 
     return min(shares, key=spent)

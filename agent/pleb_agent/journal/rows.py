@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -12,7 +12,7 @@ from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState, next_s
 from pleb_agent.core.devices import CPU
 from pleb_agent.core.trust import Memory
 from pleb_agent.core.unit_parts import Held
-from pleb_shared.protocol.ids import AttachLink, parse_attach_link
+from pleb_shared.protocol.ids import AttachLink, digest_of, parse_attach_link
 from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.report import DeltaResult, FailureResult, Report
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.report import Result
 
 __all__ = [
+    "FAMILY_FOLDER",
     "AssignmentRow",
     "Change",
     "NewProject",
@@ -32,6 +33,9 @@ __all__ = [
     "read_request",
 ]
 
+FAMILY_FOLDER: Final = "family-"
+"""How the name of a family's folder begins; that of a project alone is a number."""
+_NAME_CHARACTERS: Final = 32
 _REASON_CHARACTERS = 500
 """The protocol's ceiling for the reason of a `FailureResult`."""
 
@@ -70,6 +74,18 @@ class ProjectRow(NewProject):
     def attach_link(self) -> AttachLink:
         """The link's parts."""
         return parse_attach_link(self.link)
+
+    @property
+    def work_folder(self) -> str:
+        """The name of the folder that its worker is closed around: its own, or its family's.
+
+        A family is what one root key has signed, at one coordinator: its members are one
+        researcher's, so what a worker may read of one it may read of all.
+        """
+        if not self.family:
+            return str(self.id)
+        family = f"{self.base_url}\n{self.attach_link.root}\n{self.family}"
+        return f"{FAMILY_FOLDER}{digest_of(family.encode())[:_NAME_CHARACTERS]}"
 
 
 @dataclass(frozen=True)

@@ -160,8 +160,7 @@ class AgentLoop:
 
     async def run(self) -> None:
         """Work until stopped, or until as many units as wanted are finished."""
-        journal = self._services.journal
-        clean_work_dir(self._services.work_dir, journal.open_assignments())
+        clean_work_dir(self._services.work_dir, self._services.journal)
         governing = asyncio.create_task(self.governor.run())
         working = asyncio.create_task(self._work())
         stopped = asyncio.create_task(self._stopped.wait())

@@ -15,7 +15,6 @@ from pleb_agent.core.energy import kwh
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.sentence import say
 from pleb_agent.journal.rows import AssignmentRow, Change
-from pleb_agent.loop.files import UnitDirectories
 from pleb_agent.loop.status import CurrentUnit
 from pleb_agent.worker.errors import (
     DeviceRefused,
@@ -177,7 +176,7 @@ class WarmEngine:
             PlebError: the disk is full.
         """
         row = unit.row
-        directories = UnitDirectories.of(self._services.work_dir, row)
+        directories = project.directories(row)
         end: UnitEnd | None = None
         self._fair.begin(project)
         try:
@@ -185,7 +184,7 @@ class WarmEngine:
                 if not directories.both[0].exists():  # otherwise some of it may be computed
                     self._counted[row.id] = 0.0
                 metadata = self._services.journal.project(project.id).metadata
-                job = project.files.lay_out(unit, metadata, project.numerics)
+                job = project.files.lay_out(unit, directories, metadata, project.numerics)
                 end = await self._run(project, row, job, goes_on)
                 self._counted.pop(row.id, None)
         except _InputsDamagedError:

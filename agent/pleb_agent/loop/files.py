@@ -15,6 +15,7 @@ from pleb_agent.blobs.fetcher import BlobFetcher
 from pleb_agent.blobs.source import HttpSource, Offer, SourceKind
 from pleb_agent.cache.errors import disk_errors
 from pleb_agent.client.http import HttpClient
+from pleb_agent.journal.rows import FAMILY_FOLDER
 from pleb_agent.lan.shared_files import Holding
 from pleb_agent.worker.job import INPUTS, OUTPUT_FILES, OUTPUTS, Job
 from pleb_agent.worker.plain_files import (
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 
     from pleb_agent.cache.shard_cipher import ShardCipher
     from pleb_agent.client.coordinator import CoordinatorClient
-    from pleb_agent.journal.rows import AssignmentRow
+    from pleb_agent.journal.journal import Journal
+    from pleb_agent.journal.rows import AssignmentRow, ProjectRow
     from pleb_agent.loop.services import Services
     from pleb_shared.protocol.lan import LanKey
     from pleb_shared.protocol.manifest import Manifest
@@ -50,7 +52,7 @@ __all__ = [
     "UnitDirectories",
     "UnitFiles",
     "clean_work_dir",
-    "remove_project_dir",
+    "remove_units",
 ]
 
 _AT_ONCE: Final = 4
@@ -198,7 +200,9 @@ class ProjectFiles:
         plain = [digest for digest in recent if digest in self._recent]
         return [*plain[: count // 2], *self.cache.recent(count, self.cipher)][:count]
 
-    def lay_out(self, unit: FetchedUnit, metadata: bytes, numerics: Numerics) -> Job:
+    def lay_out(
+        self, unit: FetchedUnit, directories: UnitDirectories, metadata: bytes, numerics: Numerics
+    ) -> Job:
         """Put a unit's files where a worker reads and fills them; a checkpoint may be there.
 
         The shards lie there in the clear; `clean_shards` deletes them when the worker is done.
@@ -210,10 +214,9 @@ class ProjectFiles:
             DiskFullError: the disk cannot take them.
         """
         row, files = unit.row, unit.files
-        directories = UnitDirectories.of(self._services.work_dir, row)
         payload = peek_payload(metadata, PayloadType.METADATA, most_bytes=LIMITS.metadata_bytes)
         job = Job(
-            folder=str(directories.project),
+            folder=str(directories.folder),
             name=directories.name,
             numerics=numerics,
             file_bytes=_STATE_SHARE * files.snapshot.size + _FILE_MARGIN_BYTES,
@@ -224,7 +227,7 @@ class ProjectFiles:
         )
         folder = job.input_dir
         with disk_errors():
-            own_directory(directories.project)
+            own_directory(directories.folder)
             for directory in (job.input_dir, job.output_dir):
                 own_directory(directory.parent)
                 own_directory(directory)
@@ -432,21 +435,21 @@ def _unit_files(manifest: Manifest, metadata: ProjectMetadata, shards: ShardList
 
 @dataclass(frozen=True)
 class UnitDirectories:
-    """Where a unit's files lie: `in/NAME` and `out/NAME` of its project's folder."""
+    """Where a unit's files lie: `in/NAME` and `out/NAME` of its project's or family's folder."""
 
-    project: Path
+    folder: Path
     """All that a worker of this project can read."""
     name: str
 
     @classmethod
-    def of(cls, work_dir: Path, row: AssignmentRow) -> UnitDirectories:
-        """Return those of a unit."""
-        return cls(work_dir / str(row.project), str(row.id))
+    def of(cls, work_dir: Path, project: ProjectRow, row: AssignmentRow) -> UnitDirectories:
+        """Return those of a unit of a project."""
+        return cls(work_dir / project.work_folder, str(row.id))
 
     @property
     def both(self) -> tuple[Path, Path]:
         """The inputs and the outputs."""
-        return self.project / INPUTS / self.name, self.project / OUTPUTS / self.name
+        return self.folder / INPUTS / self.name, self.folder / OUTPUTS / self.name
 
     def clean_shards(self) -> None:
         """Delete the shards that lie in the clear."""
@@ -479,30 +482,43 @@ def _remove_outputs(directory: Path) -> None:
         _remove(directory)
 
 
-def clean_work_dir(work_dir: Path, open_rows: Iterable[AssignmentRow]) -> None:
+def clean_work_dir(work_dir: Path, journal: Journal) -> None:
     """Delete what earlier processes left of units that have ended, and shards in the clear.
 
     For a time without a worker: it would lose the directories that it may write to.
     """
-    kept = [UnitDirectories.of(work_dir, row) for row in open_rows]
+    projects = {row.id: row for row in journal.hosts()}
+    kept = [
+        UnitDirectories.of(work_dir, projects[row.project], row)
+        for row in journal.open_assignments()
+    ]
     for unit in kept:
         unit.clean_shards()
-    projects = {unit.project for unit in kept}
+    folders = {unit.folder for unit in kept}
     directories = {directory for unit in kept for directory in unit.both}
     work_dir.mkdir(parents=True, exist_ok=True)
     for folder in work_dir.iterdir():
-        if folder in projects:
+        if folder in folders:
             for kind in folder.iterdir():
                 for path in kind.iterdir() if kind.is_dir() else ():
                     if path not in directories:
                         _remove(path)
-        elif folder.name[:1].isdigit():
+        elif folder.name[:1].isdigit() or folder.name.startswith(FAMILY_FOLDER):
             _remove(folder)
 
 
-def remove_project_dir(work_dir: Path, project: int) -> None:
-    """Delete all that units of a project left; no worker may be in it any more."""
-    _remove(work_dir / str(project))
+def remove_units(
+    work_dir: Path, project: ProjectRow, units: Iterable[AssignmentRow], journal: Journal
+) -> None:
+    """Delete all that `units` of a project left; no worker may be in its folder any more.
+
+    The folder itself goes too, but where another member of its family needs it.
+    """
+    if any(row.work_folder == project.work_folder for row in journal.projects(project.device)):
+        for unit in units:
+            UnitDirectories.of(work_dir, project, unit).remove()
+    else:
+        _remove(work_dir / project.work_folder)
 
 
 def _remove(path: Path) -> None:

@@ -75,6 +75,8 @@ class Project:
         self.id = row.id
         self.name = row.name
         self.family = row.family
+        self.work_folder = row.work_folder
+        """Of the worker that computes for it: all members of a family have one."""
         self.client = client
         self.next_look_at = 0.0
         self.problem = ""
@@ -378,9 +380,13 @@ class Project:
         else:
             self._failed_units += 1
 
+    def directories(self, row: AssignmentRow) -> UnitDirectories:
+        """Return where the files of one of its units lie."""
+        return UnitDirectories(self._services.work_dir / self.work_folder, str(row.id))
+
     def _clean(self, row: AssignmentRow) -> None:
         """Delete the directories of a unit that has ended."""
-        UnitDirectories.of(self._services.work_dir, row).remove()
+        self.directories(row).remove()
 
     # -- when to look again -----------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from pleb_agent.core.shares import (
     share_of,
 )
 from pleb_agent.loop.attach import Attaching, leave_host, suits_cards
-from pleb_agent.loop.files import remove_project_dir
+from pleb_agent.loop.files import remove_units
 from pleb_agent.loop.project import Project
 from pleb_shared.errors import InputError, PlebError
 
@@ -62,8 +62,8 @@ class FairTurns:
         self._setting = _SETTING if device == CPU else f"{_SETTING}/{device}"
         text = journal.setting(self._setting)
         self._ledger = msgspec.json.decode(text, type=Ledger) if text else Ledger()
-        self._warm: int | None = None
-        """The project that the worker was started for."""
+        self._warm: str | None = None
+        """The folder that the worker is closed around: a project's, or a family's."""
         self._warm_since = 0.0
         self._patience_seconds = 0.0
         self._members: dict[str, int] = {}
@@ -75,12 +75,12 @@ class FairTurns:
         self._members = dict(Counter(one.family for one in live if one.next_look_at <= soon))
 
     def change_costs(self, seconds: float) -> None:
-        """A worker took this long to start; it serves one project."""
+        """A worker took this long to start; it serves one project, or one family."""
         patience = min(seconds / _CHANGE_SHARE, _MOST_PATIENCE_SECONDS)
         self._patience_seconds = patience if seconds > _CHEAP_START_SECONDS else 0.0
 
     def _patience(self, more_seconds: float = 0.0) -> float:
-        """Return how far ahead the project may get whose worker runs, `more_seconds` from now.
+        """Return how far ahead those may get whose worker runs, `more_seconds` from now.
 
         Not for longer than that: units that fail at once are charged nothing, and would go on.
         """
@@ -90,17 +90,17 @@ class FairTurns:
     def choose(self, due: Sequence[Project]) -> Project:
         """Return whose turn it is; of equals the one that has waited longest.
 
-        The one whose worker runs has several turns, if its units are short.
+        Those whose worker runs have several turns, if their units are short.
         """
         by_number = {one.id: one for one in sorted(due, key=lambda one: one.next_look_at)}
         shares = {number: self._share(one) for number, one in by_number.items()}
         self._ledger = enter(self._ledger, shares)
-        return by_number[choose(self._ledger, shares, self._warm, self._patience())]
+        return by_number[choose(self._ledger, shares, self._are_warm(due), self._patience())]
 
     def begin(self, project: Project) -> None:
         """A unit of this project starts."""
-        if self._warm != project.id or not self._patience():
-            self._warm, self._warm_since = project.id, asyncio.get_running_loop().time()
+        if self._warm != project.work_folder or not self._patience():
+            self._warm, self._warm_since = project.work_folder, asyncio.get_running_loop().time()
         self._keep(begin(self._ledger, project.id, self._share(project)))
 
     def end(self, project: Project) -> None:
@@ -119,7 +119,12 @@ class FairTurns:
         share = self._share(project)
         ahead = charge(self._ledger, project.id, more_seconds, share)
         shares = {one.id: self._share(one) for one in others} | {project.id: share}
-        return choose(ahead, shares, self._warm, self._patience(more_seconds)) == project.id
+        warm = self._are_warm([*others, project])
+        return choose(ahead, shares, warm, self._patience(more_seconds)) == project.id
+
+    def _are_warm(self, due: Iterable[Project]) -> set[int]:
+        """Return those of them that the worker which runs can compute for."""
+        return {one.id for one in due if one.work_folder == self._warm}
 
     def forget(self, project: int) -> None:
         """The project was left; its number may be used again for another one."""
@@ -286,6 +291,7 @@ class Projects:
                         await project.leave(runtime)
             await project.close()
             self._services.cache.discard_all_of(project.files.cipher)
+        units = self._journal.open_assignments(row.id)
         leave_host(self._journal, self._services.keys, row)
         if not self._journal.hosts():
             self._services.cache.clear()
@@ -295,4 +301,4 @@ class Projects:
         self.fair.forget(row.id)
         # The worker may be this project's, and what comes next may get its number.
         await self._services.engine.request_checkpoint_and_stop()
-        remove_project_dir(self._services.work_dir, row.id)
+        remove_units(self._services.work_dir, row, units, self._journal)

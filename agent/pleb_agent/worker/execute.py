@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +19,6 @@ from pleb_agent.worker.errors import JobStopped, NumericsUnavailable
 from pleb_agent.worker.inputs import (
     BaseCache,
     GraphCache,
-    KnownGraph,
     ShardsInTurn,
     VersionCache,
     memory_of_shards,
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pleb_agent.worker.control import CommandReader
     from pleb_agent.worker.deadline import Deadline
     from pleb_agent.worker.devices.device import Device
+    from pleb_agent.worker.inputs import KnownGraph
     from pleb_agent.worker.job import Job, WorkerSettings
     from pleb_shared.protocol.project import Numerics, ProjectMetadata
     from pleb_shared.tensors.layout import Tensors
@@ -112,7 +113,7 @@ class Executor:
         version, difference = self._versions.get(job, metadata)
         self._control.between_steps()
         if job.unit.kind is UnitKind.EVALUATE:
-            return self._evaluate(job, metadata, KnownGraph(graph, known.cost), version)
+            return self._evaluate(job, metadata, replace(known, compiled=graph), version)
         shards = read_shards(job)
         files = CheckpointFiles(job.output_dir)
         saved = files.load(unit=job.unit, version_digest=job.version.digest, runtime=self._runtime)

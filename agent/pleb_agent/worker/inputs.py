@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pleb_agent.worker.devices.device import Device
     from pleb_agent.worker.job import Job
     from pleb_shared.protocol.project import BaseSpec
-    from pleb_shared.protocol.unit import VersionSource
+    from pleb_shared.protocol.unit import Blob, VersionSource
 
 __all__ = [
     "BaseCache",
@@ -45,6 +45,9 @@ __all__ = [
 ]
 
 _GRAPHS_KEPT: Final = 4
+"""At least, however large: those that train and evaluate, whole or a chunk."""
+_GRAPH_BYTES_KEPT: Final = 2 * 2**20
+"""Of small graphs more, for the members of a family; one takes about ten times its file."""
 
 
 def read_metadata(job: Job) -> ProjectMetadata:
@@ -115,19 +118,20 @@ class KnownGraph:
 
     compiled: CompiledGraph
     cost: Cost
+    file_bytes: int
 
 
 class GraphCache:
     """Compiled graphs: parsed, checked and dry-run once in each epoch of a project.
 
     The memory that one needs depends on the optimizer and the batch too, which only an epoch
-    changes.
+    changes, and in which members of a family differ.
     """
 
     def __init__(self, memory_bytes: int, device: Device) -> None:
         self._memory_bytes = memory_bytes
         self._device = device
-        self._known: dict[tuple[str, int, str], KnownGraph] = {}
+        self._known: dict[tuple[str, str, int, str], KnownGraph] = {}
 
     def get(self, job: Job, metadata: ProjectMetadata) -> KnownGraph:
         """Return the graph that the unit of `job` runs.
@@ -142,13 +146,17 @@ class GraphCache:
         if blob is None:
             message = f"The project has no chunk {job.unit.chunk!r}: fetch its metadata again."
             raise BrokenInput(message)
-        key = (metadata.root_key, metadata.epoch, blob.digest)
-        known = self._known.pop(key, None) or _load_graph(job, metadata, blob.digest, self._device)
+        key = (metadata.root_key, metadata.project, metadata.epoch, blob.digest)
+        known = self._known.pop(key, None) or _load_graph(job, metadata, blob, self._device)
         self._known[key] = known
-        while len(self._known) > _GRAPHS_KEPT:
-            del self._known[next(iter(self._known))]
+        self._drop_oldest()
         self.check_memory(known.cost, metadata, memory_of_shards(job))
         return known
+
+    def _drop_oldest(self) -> None:
+        size = sum(known.file_bytes for known in self._known.values())
+        while len(self._known) > _GRAPHS_KEPT and size > _GRAPH_BYTES_KEPT:
+            size -= self._known.pop(next(iter(self._known))).file_bytes
 
     def check_memory(self, cost: Cost, metadata: ProjectMetadata, more_bytes: int = 0) -> None:
         """Check that a run and `more_bytes` fit.
@@ -174,19 +182,19 @@ class GraphCache:
             )
 
 
-def _load_graph(job: Job, metadata: ProjectMetadata, digest: str, device: Device) -> KnownGraph:
+def _load_graph(job: Job, metadata: ProjectMetadata, blob: Blob, device: Device) -> KnownGraph:
     data = _read(job, job.graph)
-    if digest_of(data) != digest:
-        message = f"The graph is not the one with digest {digest[:12]}...: fetch it again."
+    if digest_of(data) != blob.digest:
+        message = f"The graph is not the one with digest {blob.digest[:12]}...: fetch it again."
         raise BrokenInput(message)
     graph = parse_graph(data)
     compiled = CompiledGraph(graph, device.place, device.part_done)
     if job.unit.kind is UnitKind.EVALUATE:
-        return KnownGraph(compiled, dry_run(graph, trains=False))
+        return KnownGraph(compiled, dry_run(graph, trains=False), len(data))
     training = metadata.training
     view = chunk_view(metadata, job.unit.chunk)
     cost = training_cost(graph, view, metadata.data, training.batch_examples, training.optimizer)
-    return KnownGraph(compiled, cost)
+    return KnownGraph(compiled, cost, len(data))
 
 
 class BaseCache:
@@ -234,6 +242,7 @@ class BaseCache:
 @dataclass(frozen=True)
 class _KnownVersion:
     root_key: str
+    project: str
     source: VersionSource
     tensors: Tensors
     last_difference: Tensors | None
@@ -284,13 +293,14 @@ class VersionCache:
         differences = [encoding.decode(encoding.unpack(_read(job, name))) for name in names]
         tensors = rebuild_version(tensors, differences, metadata.model, source.digest)
         last = differences[-1] if differences else last
-        return _KnownVersion(metadata.root_key, source, tensors, last)
+        return _KnownVersion(metadata.root_key, metadata.project, source, tensors, last)
 
 
 def _leads_to(known: _KnownVersion, metadata: ProjectMetadata, source: VersionSource) -> bool:
     """Return whether the differences of `source` start from, or end at, what is known."""
     return (
         known.root_key == metadata.root_key
+        and known.project == metadata.project
         and known.source.epoch == source.epoch
         and source.snapshot_number <= known.source.number <= source.number
         and (known.source.number < source.number or known.source.digest == source.digest)

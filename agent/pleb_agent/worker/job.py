@@ -1,6 +1,7 @@
 """What the agent sends to the worker and what the worker answers: plain values, no torch.
 
-A worker computes for one project, whose folder inside the work directory is all that it can read.
+A worker computes for one project, or for the members of one family (an ensemble or a sweep, which
+one researcher has signed), whose folder inside the work directory is all that it can read.
 A job's inputs are files in `in/NAME` of that folder. They have to be real files or hard links: the
 sandbox follows no link that leads outside. Its checkpoints and the delta go to `out/NAME`, into
 files that the agent has made there: a worker fills files and makes none, so what it can take of the
@@ -153,7 +154,7 @@ class Job(Message, frozen=True):
     """One unit to compute. File names are relative to `input_dir`."""
 
     folder: str
-    """Absolute path of the project's folder, inside the worker's work directory."""
+    """Absolute path of the project's or family's folder, inside the worker's work directory."""
     name: FileName
     """Of this unit's directories in it."""
     unit: Unit

@@ -2,8 +2,8 @@
 
 Commands come on standard input, answers go to standard output, all else to standard error. The
 order of the first steps matters: ties to the parent, priority, then the long import of torch. The
-first job says for which project; the sandbox closes around its folder, and only then come threads
-and strangers' data. So a process never sees two projects.
+first job says for which folder, a project's or a family's; the sandbox closes around it, and only
+then come threads and strangers' data. So a process never sees the projects of two researchers.
 """
 
 from __future__ import annotations

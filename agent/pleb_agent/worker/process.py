@@ -68,9 +68,10 @@ _LEAST_MEMORY_BYTES: Final = 2**20
 class WorkerProcess:
     """A child process that computes one job at a time and stays warm in between.
 
-    It belongs to the project of its first job: for another one it is ended and started again, so
-    that no project sees what another one left in memory, nor its files. So it is for a job with
-    other numerics, which are fixed when torch is loaded.
+    It belongs to the folder of its first job, which is a project's, or that of a family of
+    projects: for another one it is ended and started again, so that no researcher's project sees
+    what another one's left in memory, nor its files. So it is for a job with other numerics, which
+    are fixed when torch is loaded.
     Its `device` is the one that all its children compute on.
     `run` is used by one task at a time; `pause`, `resume`, `limit` and
     `request_checkpoint_and_stop` may be called by others meanwhile. They all belong to the same
@@ -97,6 +98,8 @@ class WorkerProcess:
         """The child's."""
         self._belongs_to: tuple[Path, Bounds] | None = None
         """The folder that the child is closed around, and what it may take."""
+        self._file_bytes: dict[str, int] = {}
+        """The longest output that a job of each folder needed so far."""
         self._watching: asyncio.Task[None] | None = None
         self._excess = ""
         """What the child took beyond its bounds, for which it was ended."""
@@ -201,6 +204,7 @@ class WorkerProcess:
             child = self._child = await Child.spawn(
                 self.work_dir, settings, numerics, self.packages, self._found
             )
+            _LOG.info("worker starts", extra={"pid": child.pid, "numerics": numerics})
             # What was requested meanwhile could not reach the child.
             if self._closed or self._gave_memory_back:
                 child.kill()
@@ -251,13 +255,17 @@ class WorkerProcess:
         """Compute `job`; yields progress after steps and, last, the result.
 
         Resumes from the job's checkpoint if there is one. Starts the child if there is none, or if
-        it is another project's.
+        it is another folder's.
 
         Raises:
             WorkerError: no result; `remedy` says what should become of the unit.
         """
         self._has_job = True
         self._step_time = StepTime()
+        # A family's models differ in size: one process with room for the longest serves them all.
+        longest = max(job.file_bytes, self._file_bytes.get(job.folder, 0))
+        self._file_bytes[job.folder] = longest
+        job = replace(job, file_bytes=longest)
         try:
             while True:
                 async for reply in self._attempt(job):
@@ -374,7 +382,7 @@ class WorkerProcess:
             await self._end_child()
 
     def _may_take(self, job: Job) -> bool:
-        """Whether the child may take this job: it is its project's, or it never had one."""
+        """Whether the child may take this job: it is of its folder, or it never had one."""
         if self._numerics != job.numerics:
             return False
         if self._belongs_to is None:

@@ -110,11 +110,11 @@ def test_a_project_that_was_left_leaves_nothing():
 
 def test_the_project_whose_worker_runs_has_several_turns_and_no_more_than_its_share():
     """Another project needs a new process: short units come in rows, long ones in turns."""
-    shares, ledger, warm = {1: 100, 2: 100}, Ledger(), None
+    shares, ledger, warm = {1: 100, 2: 100}, Ledger(), 0
     turns = []
     for _ in range(600):
         ledger = enter(ledger, shares)
-        warm = choose(ledger, shares, warm, patience_seconds=60)
+        warm = choose(ledger, shares, {warm}, patience_seconds=60)
         ledger = begin(ledger, warm, 100)
         ledger = settle(charge(ledger, warm, 10, 100), warm, 100)
         turns.append(warm)
@@ -125,7 +125,7 @@ def test_the_project_whose_worker_runs_has_several_turns_and_no_more_than_its_sh
 
 def test_a_long_unit_ends_the_row():
     ledger = charge(begin(enter(Ledger(), {1: 100, 2: 100}), 1, 100), 1, 300, 100)
-    assert choose(ledger, {1: 100, 2: 100}, 1, patience_seconds=60) == 2
+    assert choose(ledger, {1: 100, 2: 100}, {1}, patience_seconds=60) == 2
 
 
 def test_all_members_of_a_family_weigh_as_much_as_one_project():

@@ -118,6 +118,7 @@ def make_job(
     *,
     name: str = "job",
     project: str = "project",
+    of: str = "sample",
     kind: UnitKind = UnitKind.TRAIN,
     version: int = 0,
     steps: int = 20,
@@ -126,7 +127,10 @@ def make_job(
     memory_bytes: int | None = None,
     numerics: Numerics = "native",
 ) -> Job:
-    """Return a job whose files lie in new directories of `work_dir`."""
+    """Return a job whose files lie in new directories of `work_dir`.
+
+    `project`: the folder's name; `of`: the project's, in the metadata.
+    """
     s = sample(width)
     job = Job(
         folder=str(work_dir / project),
@@ -149,7 +153,7 @@ def make_job(
     for output in OUTPUT_FILES:
         keep_plain(job.output_dir / output)
     verification = msgspec.structs.replace(s.metadata.verification, numerics=numerics)
-    metadata = msgspec.structs.replace(s.metadata, verification=verification)
+    metadata = msgspec.structs.replace(s.metadata, verification=verification, project=of)
     if memory_bytes is not None:
         limits = ResourceLimits(memory_bytes=memory_bytes)
         metadata = msgspec.structs.replace(metadata, limits=limits)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from pleb_agent.worker import inputs
 from pleb_agent.worker.devices.cpu import Cpu
 from pleb_agent.worker.errors import BrokenInput, OutOfMemory
 from pleb_agent.worker.inputs import (
@@ -22,6 +23,7 @@ from pleb_agent.worker.inputs import (
 )
 from pleb_shared.errors import EncodingError, GraphError, RefusalCode
 from pleb_shared.protocol.parts import blob_of
+from pleb_shared.protocol.project import SgdMomentum
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.format import difference_format
 from pleb_shared.tensors.layout import save_tensors, version_digest
@@ -106,6 +108,27 @@ def test_a_rebuilt_history_of_another_project_is_not_gone_on_from(tmp_path: Path
     cache.get(job, msgspec.structs.replace(metadata, root_key="3" * 64))
     with pytest.raises(BrokenInput):
         cache.get(forget_snapshot(make_job(tmp_path, name="b", version=3)), metadata)
+
+
+def test_a_version_of_another_member_of_the_family_is_not_gone_on_from(tmp_path: Path) -> None:
+    cache = VersionCache()
+    job = make_job(tmp_path, name="a", version=2)
+    cache.get(job, read_metadata(job))
+    other = forget_snapshot(make_job(tmp_path, name="b", version=2, of="other"))
+    with pytest.raises(BrokenInput):
+        cache.get(other, read_metadata(other))
+
+
+def test_members_of_a_family_with_one_graph_have_each_their_own_cost(tmp_path: Path) -> None:
+    """What a graph's run needs depends on the optimizer too."""
+    cache = GraphCache(2**30, Cpu())
+    job = make_job(tmp_path, name="a")
+    metadata = read_metadata(job)
+    training = msgspec.structs.replace(metadata.training, optimizer=SgdMomentum())
+    other = msgspec.structs.replace(metadata, project="other", training=training)
+    large, small = cache.get(job, metadata), cache.get(job, other)
+    assert large.cost.memory_bytes > small.cost.memory_bytes
+    assert cache.get(job, metadata) is large
 
 
 def test_the_last_difference_comes_along_for_the_momentum(tmp_path: Path) -> None:
@@ -238,3 +261,18 @@ def test_a_kept_version_of_another_model_is_not_built_upon(tmp_path):
     cache.get(first, read_metadata(first))
     tensors, _ = cache.get(second, read_metadata(second))
     assert tensors["layers.0.weight"].shape == (64, 16)
+
+
+@pytest.mark.parametrize(("most_bytes", "kept"), [(2**21, 6), (0, 4)])
+def test_graphs_of_many_members_are_kept_while_they_are_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_bytes: int, kept: int
+) -> None:
+    monkeypatch.setattr(inputs, "_GRAPH_BYTES_KEPT", most_bytes)
+    cache, job = GraphCache(2**30, Cpu()), make_job(tmp_path, name="a")
+    members = [
+        msgspec.structs.replace(read_metadata(job), project=f"member-{number}")
+        for number in range(6)
+    ]
+    first = [cache.get(job, member) for member in members]
+    again = [cache.get(job, member) for member in reversed(members)]
+    assert sum(any(one is other for other in first) for one in again) == kept
