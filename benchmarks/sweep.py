@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 RATES: Final = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 WIDTHS: Final = (32, 64)
 LIAR: Final = Path(__file__).parents[1] / "examples" / "liar" / "liar.py"
+AGENTS: Final = ("trusted", "first", "second")
 MOST_SECONDS: Final = 1500.0
 MODEL: Final = Path(__file__).with_name("learning_model.py")
 
@@ -59,6 +60,8 @@ def main(quick: bool) -> dict[str, Any]:
         "winner": swept["best_member"],
         "right_winner": swept["best_member"] == right,
         "winners_loss": truth[swept["best_member"]],
+        "versions_of": dict(zip(truth, swept["versions"], strict=True)),
+        "worker_starts": swept["worker_starts"],
         "wall_seconds": swept["seconds"],
         "in_turn_seconds": alone["seconds"] * len(truth),
         "times_faster": alone["seconds"] * len(truth) / swept["seconds"],
@@ -133,9 +136,9 @@ def played(root: Path, folder: Path, trials: Iterable[str], liar_on: str) -> dic
             project_main, "publish", folder, *where, "--cpu-minutes", "0.05", "--home", home
         )
         link = published["attach_link"]
-        for agent in ("trusted", "first", "second"):
+        for agent in AGENTS:
             world.attach(agent, link, trusted=agent == "trusted")
-        for agent in ("trusted", "first", "second"):
+        for agent in AGENTS:
             world.start_agent(agent)
         lies = [sys.executable, str(LIAR), link.replace(trials[0], liar_on), "--name", "liar"]
         world.agents["liar"] = Running("liar", lies, root / "liar.log").start()
@@ -154,6 +157,7 @@ def played(root: Path, folder: Path, trials: Iterable[str], liar_on: str) -> dic
             "seconds": seconds,
             "best_member": family.get("best_member"),
             "versions": [world.version(trial) for trial in trials],
+            "worker_starts": sum(worker_starts(world, agent) for agent in AGENTS),
             "wrong_versions": sum(len(wrong) for _, wrong in checked),
             "lies_in_the_model": sum(
                 host["units_valid"] for host in hosts if host["display_name"] == "liar"
@@ -166,3 +170,9 @@ def played(root: Path, folder: Path, trials: Iterable[str], liar_on: str) -> dic
 def is_over(project: dict[str, Any]) -> bool:
     """Whether a trial has reached its last version, or was stopped."""
     return project["waiting_for"] == "trial_stopped" or "last version" in project["waiting"]
+
+
+def worker_starts(world: World, agent: str) -> int:
+    """Return how often an agent has started a worker's process."""
+    log = world.root / agent / "logs" / "agentd.jsonl"
+    return log.read_text("utf-8").count('"worker starts"')
