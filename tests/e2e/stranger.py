@@ -11,7 +11,7 @@ import json
 import math
 import time
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
@@ -20,6 +20,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from safetensors.numpy import load
 from safetensors.torch import load as load_torch
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DTYPES = {n: getattr(torch, n) for n in ("float32", "float64", "int64", "int32", "uint8", "bool")}
 
@@ -126,6 +129,27 @@ class Stranger:
         data = self.get(f"/blobs/{blob['digest']}")
         assert sha256(data) == blob["digest"]
         return data
+
+    def is_in_log(
+        self, mirror: Path, manifest: dict[str, Any], delta: bytes, *, version: int
+    ) -> bool:
+        """Whether a mirror's signed log has this result in that version."""
+        folder = mirror / "projects" / self.project
+        head = opened((folder / "log-head").read_bytes(), "log-head", self.online)
+        assert head["project"] == self.project
+        lines = (folder / "log-entries").read_bytes().split(b"\n")[: head["entries"]]
+        assert sha256(lines[-1]) == head["last"]
+        previous, entries = "0" * 64, []
+        for line in lines:
+            entries.append(json.loads(line))
+            assert entries[-1]["previous"] == previous
+            previous = sha256(line)
+        [entry] = [one for one in entries if one["number"] == version]
+        leaves = (mirror / "blobs" / entry["results"]["digest"]).read_bytes()
+        assert sha256(leaves) == entry["results"]["digest"]
+        parts = manifest["nonce"], manifest["host"], sha256(delta)
+        leaf = hashlib.sha256(b"\0" + b"".join(map(bytes.fromhex, parts))).digest()
+        return leaf in [leaves[at : at + 32] for at in range(0, len(leaves), 32)]
 
     def times(self) -> dict[str, int]:
         return {"issued_at": int(self.now()), "expires_at": int(self.now()) + 120}

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pleb_agent.cli import main as agent_main
 from tests.e2e.recompute import recompute
-from tests.e2e.world import PROJECTS, wait_until
+from tests.e2e.world import PROJECTS, files_served, run_here, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,15 +81,39 @@ def test_life_of_a_unit(world: World, strangers: Callable[[str], Stranger]) -> N
     told = volunteer.post(volunteer.request(max_units=0))["verdicts"]
     assert [v["verdict"] for v in told if v["assignment"] == manifest["assignment"]] == ["valid"]
 
+    # Everybody can have the signed log of it, from a mirror, when the coordinator is gone.
+    mirror_and_stop(world)
+    assert volunteer.is_in_log(world.root / "mirror", manifest, delta, version=1)
+    prove_units(world, "trusted")
+
     # And whoever has the log can make every version again.
-    assert world.coordinator is not None
-    for agent in world.agents.values():
-        agent.stop()
-    world.coordinator.stop()
     versions, wrong = recompute(world.home, "tiny")
     assert versions >= 2
     assert wrong == []
     assert world.admin("model", "verify", "tiny")["verified"]
+
+
+def mirror_and_stop(world: World) -> None:
+    """Fill a mirror, then end everything that runs."""
+    world.admin("mirror", "sync", "tiny", world.root / "mirror")
+    for agent in world.agents.values():
+        agent.stop()
+    assert world.coordinator is not None
+    world.coordinator.stop()
+
+
+def prove_units(world: World, name: str) -> None:
+    """Prove an agent's receipts from the mirror alone; then forge the log, which is refused."""
+    mirror = world.root / "mirror"
+    verify = ["verify", "tiny", "--home", world.root / name, "--mirror"]
+    with files_served(mirror) as url:
+        [found] = run_here(agent_main, *verify, url)["projects"]
+        assert found["units"] == sum(one["units"] for one in found["versions"]) > 0
+        assert found["missing"] == 0
+        log = mirror / "projects" / "tiny" / "log-entries"
+        log.write_bytes(log.read_bytes().replace(b'"number":1,', b'"number":2,', 1))
+        refused = run_here(agent_main, *verify, url, check=False)
+        assert "not the one that the coordinator has signed" in refused["message"]
 
 
 def only_unit(reply: dict[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -33,7 +35,7 @@ from pleb_project.server.client import Coordinator, parse_address
 from pleb_project.server.records import Home
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from pleb_shared.protocol.project import ProjectMetadata
 
@@ -82,6 +84,20 @@ def run_here(main: Callable[[list[str]], int], *arguments: object, check: bool =
         message = f"{command} ended with {code}:\n{output.getvalue()}"
         raise AssertionError(message)
     return json.loads(output.getvalue().strip().splitlines()[-1])
+
+
+@contextlib.contextmanager
+def files_served(folder: Path) -> Iterator[str]:
+    """Serve a folder as any web server would; gives its address."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @cache

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
-from contextlib import asynccontextmanager, contextmanager
+import time
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 
 import msgspec
@@ -197,6 +199,10 @@ def web_server(app):
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=lambda: loop.run_until_complete(server.run()))
     thread.start()
+    while True:  # it has its port before it listens
+        with suppress(OSError), socket.create_connection(("127.0.0.1", server.port)):
+            break
+        time.sleep(0.01)
     try:
         yield f"http://127.0.0.1:{server.port}"
     finally:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.ids import AttachLink
     from pleb_system.command_line import Output
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "held_journal"]
 
 _WATCH_SECONDS: Final = 1.0
 
@@ -51,7 +51,7 @@ def attach(home: Home, options: argparse.Namespace, output: Output) -> int:
         from pleb_agent.program.clock import system_clock
 
         preferences = read_preferences(home.preferences)
-        with _journal(home) as journal:
+        with held_journal(home) as journal:
             keys = KeyStore(home.keys)
             network = Network.following(lambda: preferences)
 
@@ -84,7 +84,7 @@ def detach(home: Home, options: argparse.Namespace, output: Output) -> int:
         from pleb_agent.journal.keys import KeyStore
         from pleb_agent.loop.attach import leave_host
 
-        with _journal(home) as journal:
+        with held_journal(home) as journal:
             rows = find_all_attached(journal, options.project)
             for row in rows:
                 hosts = journal.hosts(row.id)
@@ -142,7 +142,7 @@ def pause(home: Home, options: argparse.Namespace, output: Output) -> int:
         from pleb_agent.sensors.devices import devices_named, find_cards
 
         devices = devices_named(options.devices, find_cards() if options.devices else [])
-        with _journal(home) as journal:
+        with held_journal(home) as journal:
             Overrides(journal).pause(until, devices)
         answer = {"paused": True, "until": until}
     what = f"Paused: {', '.join(options.devices)}" if options.devices else "The agent is paused"
@@ -171,7 +171,7 @@ def new_work(home: Home, options: argparse.Namespace, output: Output) -> int:
     except NotRunningError:
         from pleb_agent.control.journal_reader import find_all_attached
 
-        with _journal(home) as journal:
+        with held_journal(home) as journal:
             given = find_all_attached(journal, options.project) if options.project else None
             for row in given or journal.projects():
                 journal.set_no_new_work(row.id, on=not allow)
@@ -197,7 +197,7 @@ def habits(home: Home, options: argparse.Namespace, output: Output) -> int:
         from pleb_agent.control.live_preferences import read_preferences
         from pleb_agent.journal.keys import KeyStore
 
-        with _journal(home) as journal:
+        with held_journal(home) as journal:
             if options.forget:
                 journal.forget_habits(now)
             reader = JournalReader(journal, KeyStore(home.keys))
@@ -221,7 +221,7 @@ def units(home: Home, options: argparse.Namespace, output: Output) -> int:
         from pleb_agent.core.unit_parts import UnitPart
         from pleb_agent.journal.keys import KeyStore
 
-        with _journal(home) as journal:
+        with held_journal(home) as journal:
             view = JournalReader(journal, KeyStore(home.keys)).units(UnitPart(options.part))
         found = msgspec.to_builtins(view)
     output.result(found, unit_lines(found, system_clock()))
@@ -237,7 +237,7 @@ def _act_on_unit(home: Home, options: argparse.Namespace, output: Output) -> int
     try:
         Remote(home).post("unit", id=options.id, act=act.value)
     except NotRunningError:
-        with _journal(home) as journal:
+        with held_journal(home) as journal:
             if not journal.hold_unit(options.id, act.held):
                 raise InputError(
                     f"Unit {options.id} is not in hand: `pleb-agent units` lists those that are."
@@ -260,7 +260,7 @@ def resume(home: Home, options: argparse.Namespace, output: Output) -> int:
         from pleb_agent.sensors.devices import devices_named, find_cards
 
         devices = devices_named(options.devices, find_cards() if options.devices else [])
-        with _journal(home) as journal:
+        with held_journal(home) as journal:
             Overrides(journal).resume(devices)
         answer = {"paused": False}
     output.result(answer, "Resumed.")
@@ -349,7 +349,7 @@ def _status(home: Home) -> dict[str, Any]:
         from pleb_system.lock import HomeInUseError
 
         try:
-            with _journal(home) as journal:
+            with held_journal(home) as journal:
                 preferences = read_preferences(home.preferences)
                 view = JournalReader(journal, KeyStore(home.keys)).status(preferences)
         except HomeInUseError as error:
@@ -361,7 +361,7 @@ def _status(home: Home) -> dict[str, Any]:
 
 
 @contextmanager
-def _journal(home: Home) -> Iterator[Journal]:
+def held_journal(home: Home) -> Iterator[Journal]:
     """The home's journal while no agentd holds it."""
     from pleb_agent.journal.journal import Journal
 

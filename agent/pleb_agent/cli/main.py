@@ -53,6 +53,10 @@ def _command(name: str) -> Command:
             from pleb_agent.cli import rules
 
             return rules.COMMANDS[name]
+        case "verify":
+            from pleb_agent.cli import receipts
+
+            return receipts.COMMANDS[name]
         case "open" | "autostart":
             from pleb_agent.cli import desktop
 

@@ -120,6 +120,18 @@ def _add_projects(commands: Commands) -> None:
         "--only", action="store_true", help="of an ensemble: adopt this member, and join no other"
     )
     commands.add("projects", "list the attached projects", "projects --json")
+    verify = commands.add(
+        "verify",
+        "find your accepted units in the signed log of a project's versions",
+        "verify words --mirror https://files.example.org/words",
+    )
+    verify.add_argument(
+        "project", nargs="?", default="", metavar="PROJECT", help="its name or link (all)"
+    )
+    verify.add_argument(
+        "--mirror", default="", metavar="URL", help="where to read it (the coordinator)"
+    )
+    verify.add_argument("--again", action="store_true", help="also units that were found before")
     for name, summary in (
         ("no-new-work", "take no further units of a project, or of any"),
         ("allow-new-work", "take units again after no-new-work"),

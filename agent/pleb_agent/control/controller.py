@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_agent.control.journal_reader import find_all_attached
 from pleb_agent.control.live_rules import rules_of
+from pleb_agent.control.receipt_reader import verify_projects
 from pleb_agent.control.views import AutostartView, HookTokenView, LinkView, SignalValueView
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.preference_table import changed, changes_between
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pleb_agent.control.reports import Reports
     from pleb_agent.control.status_reader import StatusReader
     from pleb_agent.control.views import (
+        AllVerifiedView,
         HabitsView,
         PreferencesView,
         ProjectView,
@@ -121,6 +123,10 @@ class Controller:
             await self.loop.leave(row.id)
         self.notifier.notify()
         return view
+
+    async def verify(self, request: requests.VerifyRequest) -> AllVerifiedView:
+        """Look for this PC's accepted units in the signed logs; return what was found."""
+        return await verify_projects(self.attaching, request)
 
     def account_link(self, request: requests.ProjectRequest) -> LinkView:
         """Return the text that adds another PC to the account."""

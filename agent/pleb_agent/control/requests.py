@@ -91,6 +91,18 @@ class UnitRequest(RequestBody, frozen=True):
     act: UnitAct
 
 
+class VerifyRequest(RequestBody, frozen=True):
+    """Look for accepted units in the signed log of one project, or of all that are attached.
+
+    `mirror`: the web server to read it from; empty: each project's coordinator. `again`: also for
+    units that were found before.
+    """
+
+    project: str = ""
+    mirror: Annotated[str, msgspec.Meta(max_length=500)] = ""
+    again: bool = False
+
+
 class StopRequest(RequestBody, frozen=True):
     """Stop the agent, at once or after the current unit."""
 

@@ -374,6 +374,39 @@ class ContributionView(View, frozen=True):
     total: DayView
 
 
+class VersionShareView(View, frozen=True):
+    """How many units of this PC are proven to be in a version."""
+
+    epoch: int
+    version: int
+    units: int
+
+
+class VerifiedView(View, frozen=True):
+    """What the signed log of a project says of this PC's accepted units."""
+
+    project: str
+    source: str
+    """The address that it was read from."""
+    newest: int
+    """The newest version that it has."""
+    versions: list[VersionShareView]
+    """Oldest first."""
+    units: int
+    taken_back: int
+    """Units in versions that the project went back from."""
+    missing: int
+    """Accepted, and in no list: confirmed after the version was made, or left out."""
+    later: int
+    """They count for versions that this log does not have yet."""
+
+
+class AllVerifiedView(View, frozen=True):
+    """By project."""
+
+    projects: list[VerifiedView]
+
+
 class CurveView(View, frozen=True):
     """How a project improved: points by version. `ours`: versions with units of this PC."""
 

@@ -40,11 +40,14 @@ _DAILY: Final = {
     "credit_flops": "credit_flops",
     "compute_seconds": "compute_seconds",
     "energy_kwh": "energy_kwh",
+    "measured_kwh": "measured_kwh",
     "bytes_received": "bytes_received",
     "bytes_sent": "bytes_sent",
 }
 """Counters that are also kept for each day, and their names there."""
 
+_TAKEN: Final = """UPDATE assignments SET kwh = kwh + ?, measured_kwh = measured_kwh + ?
+    WHERE id = ?"""
 _ALL_DAYS: Final = "SELECT day, name, sum(value) AS value FROM daily GROUP BY day, name"
 _ONE_DAY: Final = "SELECT day, name, sum(value) AS value FROM daily WHERE day = ? GROUP BY name"
 _LAST_DAYS: Final = """SELECT day, name, sum(value) AS value FROM daily
@@ -63,6 +66,8 @@ class ActivityLog(Database):
         super().__init__(path)
         self._pending: defaultdict[tuple[int, str, str], float] = defaultdict(float)
         """Amounts by project, day and name that no transaction has written yet."""
+        self._taken: defaultdict[int, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
+        """By assignment, the kWh that it took and how many were measured; not written yet."""
         self._settings: dict[str, str] = {}
         """Settings that no transaction has written yet."""
 
@@ -75,7 +80,7 @@ class ActivityLog(Database):
 
     def flush(self) -> None:
         """Write what was counted and kept since the last transaction."""
-        if self._pending or self._settings:
+        if self._pending or self._settings or self._taken:
             with self.transaction():
                 pass
 
@@ -91,8 +96,11 @@ class ActivityLog(Database):
                 self._add(project, day, name, amount)
             for name, value in self._settings.items():
                 self._set(name, value)
+            for number, taken in self._taken.items():
+                self.db.execute(_TAKEN, (*taken, number))
             yield
         self._pending.clear()
+        self._taken.clear()
         self._settings.clear()
 
     # -- events -----------------------------------------------------------------------------
@@ -130,6 +138,11 @@ class ActivityLog(Database):
         """Add to a project's counters, and to the sums of the local day of `now`."""
         for name, amount in amounts.items():
             self._pending[project, local_day(now), name] += amount
+
+    def count_energy(self, number: int, kwh: float, measured_kwh: float) -> None:
+        """Add to what an assignment took; `measured_kwh` is the part that was not estimated."""
+        before, measured_before = self._taken[number]
+        self._taken[number] = before + kwh, measured_before + measured_kwh
 
     def counters(self, project: int) -> dict[str, float]:
         """Return a project's counters by name, all of this PC's devices together."""

@@ -263,5 +263,47 @@ MIGRATIONS: Final = (
     """
     ALTER TABLE projects ADD COLUMN family TEXT NOT NULL DEFAULT '';
     """,
+    # 9: what a unit took, of which so much was measured; what was accepted, for longer than units
+    # and projects are kept
+    """
+    ALTER TABLE assignments ADD COLUMN kwh REAL NOT NULL DEFAULT 0;
+    ALTER TABLE assignments ADD COLUMN measured_kwh REAL NOT NULL DEFAULT 0;
+    CREATE TABLE receipts (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        base_url TEXT NOT NULL,
+        project TEXT NOT NULL,
+        host TEXT NOT NULL,
+        nonce TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        unit INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        epoch INTEGER NOT NULL,
+        version INTEGER NOT NULL,
+        at REAL NOT NULL,
+        day TEXT NOT NULL,
+        credit REAL NOT NULL,
+        compute_seconds REAL NOT NULL,
+        kwh REAL NOT NULL,
+        measured_kwh REAL NOT NULL,
+        proof TEXT NOT NULL DEFAULT '',
+        UNIQUE (base_url, project, nonce)
+    ) STRICT;
+    CREATE INDEX receipts_by_day ON receipts (day, id);
+    CREATE INDEX receipts_to_prove ON receipts (base_url, project, epoch, version)
+        WHERE kind = 'train';
+    -- of units that were accepted before there were receipts the energy is not known
+    INSERT INTO receipts (base_url, project, host, nonce, digest, unit, kind, epoch, version, at,
+            day, credit, compute_seconds, kwh, measured_kwh)
+        SELECT projects.base_url, projects.name, projects.host, nonce,
+            coalesce(json_extract(CAST(report AS TEXT), '$.result.digest'), ''), unit,
+            json_extract(CAST(manifest AS TEXT), '$.unit.kind'),
+            json_extract(CAST(manifest AS TEXT), '$.unit.epoch'),
+            json_extract(CAST(manifest AS TEXT), '$.unit.version') + 1,
+            coalesce(ended_at, received_at),
+            date(coalesce(ended_at, received_at), 'unixepoch', 'localtime'), credit,
+            coalesce(json_extract(CAST(report AS TEXT), '$.compute_seconds'), 0.0), 0, 0
+        FROM assignments JOIN projects ON projects.id = assignments.project
+        WHERE verdict = 'valid' AND report <> x'' ORDER BY assignments.id;
+    """,
 )
 """Applied in order; `PRAGMA user_version` counts them."""

@@ -17,6 +17,7 @@ from pleb_agent.core.devices import CPU
 from pleb_agent.core.sentence import say_reason
 from pleb_agent.journal.activity_log import ActivityLog, local_day
 from pleb_agent.journal.database import JournalError
+from pleb_agent.journal.receipts import remove_old_receipts, write_receipt
 from pleb_agent.journal.rows import (
     AssignmentRow,
     Change,
@@ -231,6 +232,7 @@ class Journal(ActivityLog):
                 self._judge(request.project, verdict, now)
             noted = self._note(events)
             self.db.execute("DELETE FROM assignments WHERE ended_at < ?", (now - _KEPT_SECONDS,))
+            remove_old_receipts(self.db, now)
         return units, noted
 
     def drop_request(self, request: RequestRow) -> None:
@@ -374,7 +376,8 @@ class Journal(ActivityLog):
         The coordinator may disprove a unit that it had accepted; its credit is taken back then.
         """
         found = self.db.execute(
-            """SELECT id, verdict, credit, manifest FROM assignments WHERE id =
+            """SELECT id, nonce, verdict, credit, manifest, report, kwh, measured_kwh
+            FROM assignments WHERE id =
                 (SELECT max(id) FROM assignments WHERE project = ? AND assignment = ?)""",
             (project, verdict.assignment),
         ).fetchall()
@@ -398,6 +401,7 @@ class Journal(ActivityLog):
             if row["verdict"]:
                 earlier_credit = row["credit"]
                 self._add(project, day, f"verdicts_{row['verdict']}", -1)
+            write_receipt(self.db, project, row, verdict, now)
             unit = msgspec.json.decode(row["manifest"], type=Manifest).unit
             if verdict.verdict is Verdict.VALID and unit.kind is UnitKind.TRAIN:
                 # Which versions of this epoch contain our units is kept longer than the units.

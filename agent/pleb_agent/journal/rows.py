@@ -119,6 +119,10 @@ class AssignmentRow:
     reason: str = ""
     """Why the verdict is what it is: the JSON of a `Sentence`, so that it can be translated."""
     held: Held = Held.NO
+    kwh: float = 0.0
+    """What computing it took."""
+    measured_kwh: float = 0.0
+    """So much of it was measured, the rest estimated."""
 
     @property
     def is_failure(self) -> bool:

@@ -79,6 +79,7 @@ def api_routes(controller: Controller, token: str, logins: BrowserLogins) -> lis
         "finish": (requests.FinishRequest, controller.finish),
         "new-work": (requests.NewWorkRequest, controller.set_new_work),
         "forget-habits": (requests.ForgetHabitsRequest, controller.forget_habits),
+        "verify": (requests.VerifyRequest, controller.verify),
         "unit": (requests.UnitRequest, controller.act_on_unit),
         "preferences": (requests.PreferencesRequest, controller.set_preferences),
         "preset": (requests.PresetRequest, controller.apply_preset),
