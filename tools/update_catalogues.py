@@ -102,7 +102,7 @@ def all_messages() -> dict[str, str]:
 def of_templates() -> Iterator[tuple[str, str]]:
     """Yield the messages of the page's templates."""
     environment = Environment(autoescape=True)
-    for path in sorted(PAGES.glob("*.html")):
+    for path in sorted([*PAGES.glob("*.html"), *PAGES.glob("*.svg")]):
         place = str(path.relative_to(PACKAGE))
         for call in environment.parse(path.read_text()).find_all(nodes.Call):
             name = call.node.name if isinstance(call.node, nodes.Name) else ""

@@ -39,6 +39,9 @@ from pleb_agent.control.views import (
     MessageView,
     ProjectFacts,
     ProjectView,
+    ReceiptDayView,
+    ReceiptsView,
+    ReceiptView,
     StatusView,
     UnitsView,
     UseView,
@@ -374,6 +377,52 @@ class PlayedReader(StatusReader):
         names = set(DayView.__struct_fields__) - {"day"}
         total = {name: sum(getattr(day, name) for day in self.days) for name in names}
         return ContributionView(days=self.days[-days:], total=DayView(day="", **total))
+
+    @override
+    def receipts(self, days: int, *, each: bool = False) -> ReceiptsView:
+        names = [one.project for one in self.status().projects] or ["words"]
+        shown = [
+            ReceiptView(
+                at=time.time(),
+                day=day.day,
+                project=names[0],
+                unit=1200 + number,
+                kind="train",
+                epoch=0,
+                version=80,
+                credit=day.credit_flops,
+                compute_seconds=day.compute_seconds,
+                kwh=day.energy_kwh,
+                measured_kwh=day.energy_kwh * (number % 3) / 2,
+                co2_grams=day.energy_kwh * 350,
+                proof="in",
+            )
+            for number, day in enumerate(reversed(self.days[-days:]))
+            if day.accepted
+        ]
+        return ReceiptsView(
+            since=self.days[0].day,
+            days=[
+                ReceiptDayView(
+                    day=one.day,
+                    project=one.project,
+                    units=1,
+                    compute_seconds=one.compute_seconds,
+                    kwh=one.kwh,
+                    measured_kwh=one.measured_kwh,
+                    credit=one.credit,
+                    co2_grams=one.co2_grams,
+                )
+                for one in shown
+            ],
+            receipts=shown if each else [],
+            units=len(shown),
+            kwh=sum(one.kwh for one in shown),
+            measured_kwh=sum(one.measured_kwh for one in shown),
+            co2_grams=sum(one.kwh for one in shown) * 350,
+            spent_kwh=1.3 * sum(one.kwh for one in shown),
+            co2_grams_per_kwh=350.0,
+        )
 
     @override
     def history(self, *, before: int | None, count: int) -> HistoryView:

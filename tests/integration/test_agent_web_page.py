@@ -32,6 +32,8 @@ PAGES = (
     "/",
     "/given",
     "/given/curve?project=words",
+    "/given/receipts?days=30",
+    "/given/year.svg",
     "/projects",
     "/preferences",
     "/history",

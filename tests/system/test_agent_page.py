@@ -39,6 +39,7 @@ PAGES = {
     "units": "/units",
     "refused": "/units?part=refused",
     "given": "/given?show=energy",
+    "receipts": "/given/receipts",
     "projects": "/projects",
     "preferences": "/preferences",
     "history": "/history",

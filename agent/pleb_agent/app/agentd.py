@@ -48,6 +48,12 @@ from pleb_agent.loop.side_by_side import SideBySide
 from pleb_agent.program.clock import system_clock, system_draw
 from pleb_agent.program.command import module_command
 from pleb_agent.sensors.devices import Workers, find_cards
+from pleb_agent.sensors.energy_meter import (
+    CardMeter,
+    FirstThatMeasures,
+    PlugMeter,
+    ProcessorMeter,
+)
 from pleb_agent.sensors.keep_awake import KeepAwake, stays_awake
 from pleb_agent.sensors.machine import read_machine
 from pleb_agent.tray.words import session_language
@@ -64,6 +70,7 @@ if TYPE_CHECKING:
     from pleb_agent.app.home import Home
     from pleb_agent.core.history import Event
     from pleb_agent.core.preferences import Preferences
+    from pleb_agent.sensors.energy_meter import EnergyMeter
     from pleb_shared.protocol.ids import AttachLink
 
 __all__ = ["Afterwards", "Options", "run_agentd"]
@@ -271,6 +278,23 @@ class _Agentd:
     def _client(self, link: AttachLink) -> CoordinatorClient:
         return CoordinatorClient.for_link(link, self._network)
 
+    def _meter(self, device: str) -> EnergyMeter | None:
+        """Return what measures a device; None: nothing does."""
+        if device == CPU:
+            return FirstThatMeasures(PlugMeter(self._plug_watts), ProcessorMeter())
+        return CardMeter.of(device)
+
+    def _plug_watts(self) -> float | None:
+        """Return what the user's own meter says, if it is of the processor's work alone."""
+        preferences = self._preferences()
+        if not preferences.meter_signal or preferences.use_gpu:
+            return None
+        signal = self._rules.current.find(preferences.meter_signal)
+        found = self._readings.signals.latest.get(preferences.meter_signal)
+        if signal is None or found is None:
+            return None
+        return found.value_at(signal, system_clock())
+
     def _services(self, device: str) -> Services:
         return Services(
             journal=self._journal,
@@ -282,6 +306,7 @@ class _Agentd:
             make_client=self._client,
             work_dir=self._home.work if device == CPU else self._home.work_on(device),
             device=device,
+            meter=self._meter(device),
             clock=system_clock,
             draw=system_draw,
             standings=self._standings,

@@ -53,7 +53,7 @@ def _command(name: str) -> Command:
             from pleb_agent.cli import rules
 
             return rules.COMMANDS[name]
-        case "verify":
+        case "receipts" | "verify":
             from pleb_agent.cli import receipts
 
             return receipts.COMMANDS[name]

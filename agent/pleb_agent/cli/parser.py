@@ -120,6 +120,13 @@ def _add_projects(commands: Commands) -> None:
         "--only", action="store_true", help="of an ensemble: adopt this member, and join no other"
     )
     commands.add("projects", "list the attached projects", "projects --json")
+    receipts = commands.add(
+        "receipts", "list your accepted units by day: energy, CO2, versions", "receipts --days 7"
+    )
+    receipts.add_argument("--days", type=count, default=30, metavar="N", help="how many (30)")
+    receipts.add_argument(
+        "--csv", action="store_true", help="each unit, as a table for other programs"
+    )
     verify = commands.add(
         "verify",
         "find your accepted units in the signed log of a project's versions",

@@ -15,6 +15,7 @@ import msgspec
 from pleb_agent.control import views
 from pleb_agent.control.journal_reader import find_attached, message_of
 from pleb_agent.control.live_preferences import worker_settings
+from pleb_agent.control.receipt_reader import read_receipts
 from pleb_agent.core.agent_state import Activity
 from pleb_agent.core.devices import PROCESSOR
 from pleb_agent.core.energy import bytes_per_day, hours_per_day, kwh_per_day
@@ -268,6 +269,11 @@ class StatusReader:
             ],
             total=msgspec.convert({"day": ""} | self.journal.totals(), views.DayView),
         )
+
+    def receipts(self, days: int, *, each: bool = False) -> views.ReceiptsView:
+        """Return the receipts of the last `days` days; `each`: also every single one."""
+        factor = self.live.current.co2_grams_per_kwh
+        return read_receipts(self.journal, days, factor, system_clock(), each=each)
 
     def history(self, *, before: int | None, count: int) -> views.HistoryView:
         """Return events older than the one with id `before` (None: the newest), newest first."""

@@ -374,6 +374,58 @@ class ContributionView(View, frozen=True):
     total: DayView
 
 
+class ReceiptView(View, frozen=True):
+    """An accepted unit. Energy in kWh, of which `measured_kwh` was not estimated."""
+
+    at: float
+    day: str
+    project: str
+    unit: int
+    """Its number on the project's page."""
+    kind: str
+    epoch: int
+    version: int
+    """The version that it counts for."""
+    credit: float
+    compute_seconds: float
+    kwh: float
+    measured_kwh: float
+    co2_grams: float | None
+    """None: the user gave no factor."""
+    proof: str
+    """What the signed log says: in, taken_back, missing; empty: not looked yet (`verify`)."""
+
+
+class ReceiptDayView(View, frozen=True):
+    """The accepted units of a local day and a project."""
+
+    day: str
+    project: str
+    units: int
+    compute_seconds: float
+    kwh: float
+    measured_kwh: float
+    credit: float
+    co2_grams: float | None
+
+
+class ReceiptsView(View, frozen=True):
+    """Receipts of the last days, newest first."""
+
+    since: str
+    """The first local day."""
+    days: list[ReceiptDayView]
+    receipts: list[ReceiptView]
+    """Empty unless they were asked for."""
+    units: int
+    kwh: float
+    measured_kwh: float
+    co2_grams: float | None
+    spent_kwh: float
+    """All that computing took on these days: also units that did not count, or not yet."""
+    co2_grams_per_kwh: float
+
+
 class VersionShareView(View, frozen=True):
     """How many units of this PC are proven to be in a version."""
 

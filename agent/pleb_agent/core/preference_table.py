@@ -20,10 +20,12 @@ from pleb_agent.core.preferences import (
     HOURS,
     LANGUAGE,
     PROXY,
+    SIGNAL,
     Group,
     Preferences,
     check_language,
     check_proxy,
+    check_signal,
 )
 from pleb_agent.core.schedule import parse_hours
 from pleb_agent.core.sentence import say
@@ -53,7 +55,13 @@ __all__ = [
 _FLAGS: Final = dict.fromkeys(("on", "yes", "true", "1"), True) | dict.fromkeys(
     ("off", "no", "false", "0"), False
 )
-_TYPED_UNITS: Final = {"min": ("min", "m"), "%": ("%",), "°C": ("°c", "c"), "W": ("w",)}
+_TYPED_UNITS: Final = {
+    "min": ("min", "m"),
+    "%": ("%",),
+    "°C": ("°c", "c"),
+    "W": ("w",),
+    "g": ("g",),
+}
 """How people type the units of numbers."""
 _NONE: Final = ("none", "null")
 _USUAL: Final = {"shares": USUAL_SHARE, "device_shares": 100}
@@ -85,6 +93,7 @@ class Kind(StrEnum):
     WEIGHTS = "weights"
     LANGUAGE = "language"
     PROXY = "proxy"
+    SIGNAL = "signal"
 
 
 @dataclass(frozen=True)
@@ -144,7 +153,7 @@ def _read_field(name: str, declared: inspect.Metadata, default: Any) -> Preferen
     )
 
 
-_TEXTS: Final = {HOURS: Kind.HOURS, LANGUAGE: Kind.LANGUAGE, PROXY: Kind.PROXY}
+_TEXTS: Final = {HOURS: Kind.HOURS, LANGUAGE: Kind.LANGUAGE, PROXY: Kind.PROXY, SIGNAL: Kind.SIGNAL}
 """The kinds of texts by their unit; each has a check of its own."""
 
 
@@ -181,6 +190,7 @@ _WRITERS: Final[dict[Kind, Callable[[Any, str], str]]] = {
     Kind.NAMES: lambda value, _: ", ".join(value) or "none",
     Kind.LANGUAGE: lambda value, _: value,
     Kind.PROXY: lambda value, _: value,
+    Kind.SIGNAL: lambda value, _: value,
 }
 
 PREFERENCES: Final[Mapping[str, Preference]] = {one.name: one for one in _read_struct(Preferences)}
@@ -367,6 +377,7 @@ _READERS: Final[dict[Kind, Callable[[str, str], Any]]] = {
     Kind.HOURS: _hours,
     Kind.LANGUAGE: _checked(check_language),
     Kind.PROXY: _checked(check_proxy),
+    Kind.SIGNAL: _checked(check_signal),
 }
 
 
@@ -423,5 +434,6 @@ _TAKES: Final[dict[Kind, str]] = {
     Kind.NAMES: "names of programs with commas between, or +NAME and -NAME",
     Kind.LANGUAGE: "a language's tag",
     Kind.PROXY: "an address",
+    Kind.SIGNAL: "the name of a signal",
     Kind.HOURS: "hours of the week",
 }

@@ -21,12 +21,14 @@ __all__ = [
     "HOURS",
     "LANGUAGE",
     "PROXY",
+    "SIGNAL",
     "VERSION",
     "Group",
     "Notifications",
     "Preferences",
     "check_language",
     "check_proxy",
+    "check_signal",
     "default_preferences",
 ]
 
@@ -37,6 +39,8 @@ LANGUAGE: Final = "language"
 """The unit of texts that `check_language` accepts."""
 PROXY: Final = "proxy"
 """The unit of texts that `check_proxy` accepts."""
+SIGNAL: Final = "signal"
+"""The unit of texts that `check_signal` accepts."""
 
 
 class Group(StrEnum):
@@ -56,6 +60,8 @@ Celsius = Annotated[int, msgspec.Meta(ge=30, le=120)]
 Cores = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 Watts = Annotated[float, msgspec.Meta(ge=0.1, le=500)]
 CardWatts = Annotated[float, msgspec.Meta(ge=1, le=2000)]
+Grams = Annotated[float, msgspec.Meta(ge=0, le=5000)]
+Tagged = Annotated[str, msgspec.Meta(max_length=60)]
 Weight = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 Bytes = Annotated[int, msgspec.Meta(ge=2**20, le=2**44)]
 BytesOrZero = Annotated[int, msgspec.Meta(ge=0, le=2**44)]
@@ -344,6 +350,23 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             needs="use_gpu",
         ),
     ] = 150.0
+    meter_signal: Annotated[
+        Tagged,
+        _how_much(
+            "Power meter",
+            "A signal that says how many watts this PC takes; used while no card computes.",
+            example="Plug",
+            unit=SIGNAL,
+        ),
+    ] = ""
+    co2_grams_per_kwh: Annotated[
+        Grams,
+        _how_much(
+            "CO2 of a kWh",
+            "What a kWh of your region causes, for receipts; 0: receipts leave it out.",
+            unit="g",
+        ),
+    ] = 0.0
 
     network_hours: Annotated[
         HoursText,
@@ -446,6 +469,7 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             kind_of(device)
         check_language(self.language)
         check_proxy(self.proxy)
+        check_signal(self.meter_signal)
 
 
 def check_language(tag: str) -> None:
@@ -469,3 +493,9 @@ def default_preferences(cores: int, fast_cores: int | None = None) -> Preference
     """
     half = max(1, cores // 2)
     return Preferences(threads=half if fast_cores is None else max(1, min(half, fast_cores)))
+
+
+def check_signal(name: str) -> None:
+    """Raise `ValueError` unless a signal may have that name, or nothing is chosen."""
+    if name != name.strip() or not name.isprintable():
+        raise ValueError("a signal's name has printable letters, and no space at its ends")

@@ -323,6 +323,10 @@ class SignalReading:
     until: float | None = None
     """When the value will change, if that is known."""
 
+    def value_at(self, signal: Signal, now: float) -> float | None:
+        """Return the value if it may still be believed at `now`, else None."""
+        return self.value if now - self.at <= signal.oldest_seconds else None
+
 
 _WORDS: Final = {
     **dict.fromkeys(("on", "true", "yes", "home", "open", "charging", "present"), 1.0),

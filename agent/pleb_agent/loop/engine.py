@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_agent.cache.errors import CorruptBlobError
 from pleb_agent.core.agent_state import Activity, AssignmentEvent
-from pleb_agent.core.devices import CPU
-from pleb_agent.core.energy import kwh
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.sentence import say
 from pleb_agent.journal.rows import AssignmentRow, Change
+from pleb_agent.loop.energy_count import EnergyCount
 from pleb_agent.loop.status import CurrentUnit
 from pleb_agent.worker.errors import (
     DeviceRefused,
@@ -83,6 +82,7 @@ class WarmEngine:
         self._fair = fair
         self._counted: dict[int, float] = {}
         """Computing seconds of units, by row, as their progress said last."""
+        self._energy = EnergyCount(loop.services)
         self._failures = 0
         self._refused: tuple[float, Sentence] | None = None
         """Until when the device is left alone, on the event loop's clock, and why."""
@@ -222,6 +222,7 @@ class WarmEngine:
             )
             prefetch.consider(progress)
 
+        self._energy.begin(self._engine.pid)
         on_progress(Progress(steps_done=0, steps_total=0, loss=None, compute_seconds=0))
         _LOG.info("train", extra={"project": project.name, "assignment": row.assignment})
         tries = row.tries
@@ -244,6 +245,7 @@ class WarmEngine:
                 else:
                     return _with_result(row, job, result)
         finally:
+            self._energy.settle(project.id, row.id, self._engine.pid)
             self._loop.status.unit = None
             prefetch.close()
 
@@ -292,21 +294,16 @@ class WarmEngine:
         return result
 
     def _count(self, project: Project, row: AssignmentRow, total_seconds: float) -> None:
-        """Count computing time and an estimate of its energy, whatever becomes of the unit.
+        """Count computing time and its energy, whatever becomes of the unit.
 
         `total_seconds`: of the whole unit so far. The first total of a resumed unit only says
         where it is; one that fell (the worker died, an older checkpoint) is a new start.
         """
         seconds = max(0.0, total_seconds - self._counted.get(row.id, total_seconds))
         self._counted[row.id] = total_seconds
-        preferences = self._services.preferences()
-        if self._services.device == CPU:
-            energy = kwh(seconds, preferences.threads, preferences.watts_per_thread)
-        else:
-            energy = kwh(seconds, 1, preferences.watts_per_card)
         now = self._services.clock()
-        journal = self._services.journal
-        journal.count(project.id, now, compute_seconds=seconds, energy_kwh=energy)
+        self._services.journal.count(project.id, now, compute_seconds=seconds)
+        self._energy.count(project.id, row.id, self._engine.pid, seconds)
         self._fair.charge(project, seconds)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.keys import KeyStore
     from pleb_agent.lan.sharing import LanSharing
+    from pleb_agent.sensors.energy_meter import EnergyMeter
     from pleb_agent.worker.job import Job, JobResult, Progress
     from pleb_shared.protocol.ids import AttachLink
     from pleb_shared.protocol.messages import Runtime
@@ -112,6 +113,8 @@ class Services:
     """What is remembered of the sources of blobs."""
     lan: LanSharing | None = None
     """The agents of the local network; None: they are left alone."""
+    meter: EnergyMeter | None = None
+    """Measures the device's energy; None: it is estimated."""
     device: str = CPU
     """The name of the one that the engine computes on. Each has services, and a loop, of its own;
     the journal, the cache and the keys are shared."""

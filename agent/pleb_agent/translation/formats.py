@@ -79,6 +79,12 @@ class Formats:
             return f"{self.number(round(kwh * 1000, 0 if kwh >= 0.01 else 1))}{_NARROW}Wh"
         return f"{self._three(kwh)}{_NARROW}kWh"
 
+    def weight(self, grams: float) -> str:
+        """Return a weight in g below 1 kg, else in kg."""
+        if grams < 1000:
+            return f"{self.number(round(grams, 0 if grams >= 10 else 1))}{_NARROW}g"
+        return f"{self._three(grams / 1000)}{_NARROW}kg"
+
     def span(self, seconds: float) -> str:
         """Return a duration in its two largest units: "1 h 5 min"."""
         left = max(0, round(seconds))

@@ -59,6 +59,9 @@ def api_routes(controller: Controller, token: str, logins: BrowserLogins) -> lis
         "log": lambda query: reader.log(_number(query, "lines", 100)),
         "facts": lambda query: reader.facts(query.get("project", "")),
         "curve": lambda query: reader.curve(query.get("project", "")),
+        "receipts": lambda query: reader.receipts(
+            _number(query, "days", 30), each=query.get("each") == "1"
+        ),
         "habits": lambda _: reader.habits(),
         "rules": lambda _: reader.signal_rules(),
         "units": lambda query: reader.units(

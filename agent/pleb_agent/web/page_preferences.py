@@ -255,7 +255,7 @@ def value_of(preference: Preference, text: str) -> Any:
         case Kind.NAMES:
             lines = text.replace("\n", ",").split(",")
             return list(dict.fromkeys(name.strip() for name in lines if name.strip()))
-        case Kind.LANGUAGE | Kind.PROXY | Kind.HOURS:
+        case Kind.LANGUAGE | Kind.PROXY | Kind.SIGNAL | Kind.HOURS:
             return text
         case Kind.NUMBER | Kind.BYTES | Kind.RATE | Kind.WEIGHTS:
             typed = f"{text.replace(',', '.')} {preference.unit}".strip()
@@ -268,7 +268,7 @@ def _control_kind(preference: Preference) -> str:
             return "switch"
         case Kind.HOURS | Kind.NAMES | Kind.LANGUAGE:
             return preference.kind.value
-        case Kind.PROXY:
+        case Kind.PROXY | Kind.SIGNAL:
             return "text"
         case Kind.NUMBER | Kind.BYTES | Kind.RATE | Kind.WEIGHTS:
             of_a_whole = preference.unit == "%" or preference.name == "threads"

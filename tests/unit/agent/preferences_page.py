@@ -24,6 +24,7 @@ WORDS = {
     Kind.NAMES: "names",
     Kind.LANGUAGE: ", ".join(LANGUAGES),
     Kind.PROXY: "an address, none",
+    Kind.SIGNAL: "a signal's name",
 }
 PARTS = {"shares": "shares.PROJECT", "device_shares": "device_shares.DEVICE"}
 SHARE_OF_CORES = {0.25: "a quarter of the cores", 0.5: "half", 1.0: "all"}
