@@ -287,10 +287,10 @@ class _Agentd:
     def _plug_watts(self) -> float | None:
         """Return what the user's own meter says, if it is of the processor's work alone."""
         preferences = self._preferences()
-        if not preferences.meter_signal or preferences.use_gpu:
+        if not preferences.watt_meter or preferences.use_gpu:
             return None
-        signal = self._rules.current.find(preferences.meter_signal)
-        found = self._readings.signals.latest.get(preferences.meter_signal)
+        signal = self._rules.current.find(preferences.watt_meter)
+        found = self._readings.signals.latest.get(preferences.watt_meter)
         if signal is None or found is None:
             return None
         return found.value_at(signal, system_clock())

@@ -350,7 +350,7 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             needs="use_gpu",
         ),
     ] = 150.0
-    meter_signal: Annotated[
+    watt_meter: Annotated[
         Tagged,
         _how_much(
             "Power meter",
@@ -469,7 +469,7 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             kind_of(device)
         check_language(self.language)
         check_proxy(self.proxy)
-        check_signal(self.meter_signal)
+        check_signal(self.watt_meter)
 
 
 def check_language(tag: str) -> None:
