@@ -95,11 +95,11 @@ def download_model(
     found = coordinator.version(link.project, epoch, wanted.version)
     metadata = _metadata_of(coordinator, newest, epoch, found)
     if wanted.ema is None:
-        tensors = read_version(found.source, metadata, coordinator.blob)
+        tensors = read_version(found.source, metadata, coordinator.content)
     else:
         versions = _versions(coordinator, metadata, found, wanted.ema)
         tensors = moving_average(versions, wanted.ema)
-    tensors = whole_model(tensors, metadata.model, coordinator.blob)
+    tensors = whole_model(tensors, metadata.model, coordinator.content, checked=True)
     try:
         write_durably(file, save_tensors(tensors), shared=True)
     except OSError as error:
@@ -120,7 +120,8 @@ def with_initial(home: Home, definition: ProjectDefinition) -> ProjectDefinition
         return definition
     project, version = named.groups()
     wanted, link = parse_wanted(version), home.find(project)
-    with Coordinator(Address(link.base_url, link.certificate)) as coordinator:
+    address = Address(link.base_url, link.certificate)
+    with Coordinator(address, home.reading(project)) as coordinator:
         epoch = wanted.epoch
         if epoch is None:
             epoch = decode_status(coordinator.status(project)).epoch
@@ -161,7 +162,7 @@ def _versions(
 
     def blob(digest: str) -> bytes:
         if digest not in blobs:
-            blobs[digest] = coordinator.blob(digest)
+            blobs[digest] = coordinator.content(digest)
         return blobs[digest]
 
     number = last.source.number

@@ -64,7 +64,8 @@ def _renewed_if_due(
     passphrases: Passphrases,
 ) -> Outcome:
     link = record.link
-    with Coordinator(Address(link.base_url, link.certificate)) as coordinator:
+    address = Address(link.base_url, link.certificate)
+    with Coordinator(address, home.reading(link.project)) as coordinator:
         if decode_status(coordinator.status(record.project)).finished:
             home.remember(msgspec.structs.replace(record, permission_ends_at=0))
             return Outcome(record.project)

@@ -37,7 +37,7 @@ from pleb_project.server.records import Home
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.protocol.project import Access, ProjectMetadata
 
 PROJECTS = Path(__file__).parent / "projects"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -226,19 +226,36 @@ class World:
         """Run one admin command and return its JSON."""
         return run_here(coordinator_main, *arguments, "--home", self.home)
 
-    def invite(self, role: str) -> str:
-        token: str = self.admin("invite", "new", "--role", role)["token"]
+    def invite(self, role: str, *options: object) -> str:
+        token: str = self.admin("invite", "new", "--role", role, *options)["token"]
         return token
 
-    def publish(self, project: Path, *, quorum: int | None = None) -> str:
+    @property
+    def researcher(self) -> Home:
+        """Where the researcher's keys are."""
+        return Home(self.root / "researcher")
+
+    def publish(
+        self,
+        project: Path,
+        *,
+        quorum: int | None = None,
+        access: Access = "public",
+        new_epoch: bool = False,
+    ) -> str:
         """Publish as a researcher would and return the attach link."""
         metadata, blobs = checked(project)
         if quorum is not None:
             round_ = msgspec.structs.replace(metadata.round, quorum=quorum)
             metadata = msgspec.structs.replace(metadata, round=round_)
         with Coordinator(parse_address(self.url)) as coordinator:
-            publisher = Publisher(coordinator, Home(self.root / "researcher"), time.time, print)
-            record = publisher.publish(metadata, blobs, invite=self.invite("publisher"))
+            publisher = Publisher(coordinator, self.researcher, time.time, print)
+            invite = self.invite("publisher")
+            if access == "invited":
+                publisher.prepare(metadata.project, invite, access)
+            record = publisher.publish(
+                metadata, blobs, invite=invite, new_epoch=new_epoch, access=access
+            )
         self.links[project.name] = record.attach_link
         return record.attach_link
 

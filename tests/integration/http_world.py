@@ -124,10 +124,11 @@ async def http_world(
     client: tuple[str, int] = ("203.0.113.7", 4242),
     config: CoordinatorConfig | None = None,
     url: str = URL,
+    kind: type[World] = World,
     **options: Any,
 ) -> AsyncIterator[HttpWorld]:
     """Run the application in this event loop, for requests from the address `client`."""
-    world = World(tmp_path, **options)
+    world = kind(tmp_path, **options)
     home = Home(tmp_path)
     for folder in home.folders:
         folder.mkdir(exist_ok=True)

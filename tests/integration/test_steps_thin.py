@@ -309,7 +309,7 @@ def test_a_blob_that_is_published_again_while_it_is_dying_is_kept_or_asked_for(t
     assert world.kept()[doomed.number] is not Kept.EXACT
     with world.store.write() as tx:
         row = tx.versions.get(1, 0, doomed.number)
-        work = thin.Reduction(row, world.metadata, Kept.LISTED)
+        work = thin.Reduction(tx.projects.get(1), row, world.metadata, Kept.LISTED)
         thin.commit(tx, world.deps, work, None)
         tx._db.execute("UPDATE tombstones SET condemned = 1 WHERE name = :n", n=doomed.snapshot)
     world.metadata = msgspec.structs.replace(world.metadata, number=2, epoch=1, model=model)

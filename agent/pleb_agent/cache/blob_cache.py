@@ -27,7 +27,7 @@ from pleb_shared.protocol.parts import part_place, read_leaves
 from pleb_system.regular_files import read_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from pleb_agent.cache.shard_cipher import ShardCipher
@@ -167,6 +167,25 @@ class BlobCache:
         if digest.hexdigest() != blob.digest:
             self.discard(blob.digest, cipher)
             raise CorruptBlobError(f"Blob {blob.digest[:12]} is damaged; it is fetched again.")
+
+    @contextmanager
+    def reading(
+        self, blob: Blob, cipher: ShardCipher | None = None
+    ) -> Iterator[Callable[[int, int], bytes]]:
+        """Open a blob that is there, for its bytes from a start up to an end; they are not hashed.
+
+        Raises:
+            CorruptBlobError: it is not there, or its bytes are wrong.
+        """
+        if not self.has(blob, cipher):
+            raise CorruptBlobError(f"Blob {blob.digest[:12]} is missing; it is fetched again.")
+        with self.path(_name(blob.digest, cipher)).open("rb") as file:
+
+            def read(start: int, end: int) -> bytes:
+                file.seek(start)
+                return cipher_stream(blob, cipher, start)(file.read(end - start))
+
+            yield read
 
     def touch(self, digest: str, now: float, cipher: ShardCipher | None = None) -> None:
         """Remember the use of a blob, for eviction and `recent`."""

@@ -20,6 +20,7 @@ from pleb_agent.cli.show import (
     unit_lines,
 )
 from pleb_shared.errors import InputError
+from pleb_system.durable import write_durably
 from pleb_system.processes import is_alive
 
 if TYPE_CHECKING:
@@ -111,6 +112,27 @@ def link(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Print the text that joins another PC to this account."""
     answer = Remote(home).post("link", project=options.project)
     output.result(answer, f"{answer['sentence']}\n\n{answer['text']}")
+    return 0
+
+
+def reader(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Print the address of a private project's page, and write by what the project is read."""
+    answer = Remote(home).post("reader", project=options.project)
+    lines = [
+        (
+            "Open the project's page with this address. It is a secret, like a password: anyone "
+            "who has it can read the project as you."
+        ),
+        "",
+        f"  {answer['page']}",
+    ]
+    if options.to is not None:
+        try:
+            write_durably(options.to, answer["reading"].encode(), private=True)
+        except OSError as error:
+            raise InputError(f"{options.to} cannot be written: {error.strerror}.") from error
+        lines += ["", f"Its model: pleb-project export '{answer['link']}' --reading {options.to}"]
+    output.result(answer, lines)
     return 0
 
 
@@ -316,6 +338,7 @@ COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = 
     "detach": detach,
     "projects": projects,
     "link": link,
+    "reader": reader,
     "status": status,
     "pause": pause,
     "resume": resume,

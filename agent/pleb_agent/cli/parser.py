@@ -153,6 +153,13 @@ def _add_projects(commands: Commands) -> None:
     ):
         parser = commands.add(name, summary, f"{name} words")
         parser.add_argument("project", metavar="PROJECT", help="its name or attach link")
+    reader = commands.add(
+        "reader", "let other programs of yours read a private project", "reader words --to FILE"
+    )
+    reader.add_argument("project", metavar="PROJECT", help="its name or attach link")
+    reader.add_argument(
+        "--to", type=Path, metavar="FILE", help="for `pleb-project export LINK --reading FILE`"
+    )
 
 
 def _add_control(commands: Commands) -> None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING
 
+import httpx
 import msgspec
 
 from pleb_agent.client.http import HttpClient, raise_for_refusal
 from pleb_agent.client.network import NO_LIMITS
-from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.status import ProjectStatus
 from pleb_system.network_errors import BadAnswerError
+from pleb_system.transport import is_loopback
 
 if TYPE_CHECKING:
-    import httpx
-
     from pleb_agent.client.network import Network
     from pleb_shared.protocol.ids import AttachLink
 
@@ -37,6 +37,25 @@ class CoordinatorClient(HttpClient):
     def for_link(cls, link: AttachLink, network: Network = NO_LIMITS) -> CoordinatorClient:
         """Return a client for a link's coordinator."""
         return cls(link.base_url, link.certificate, network=network)
+
+    @property
+    def is_way_private(self) -> bool:
+        """Whether nobody on the way can read what is asked and answered."""
+        url = httpx.URL(self.base_url)
+        return url.scheme == "https" or is_loopback(url.host)
+
+    def read_as(self, reader: str) -> None:
+        """Show with each request who reads a private project: a member, or who was invited.
+
+        Raises:
+            InputError: others on the way could read it, too.
+        """
+        if reader and not self.is_way_private:
+            raise InputError(
+                f"A private project needs HTTPS, and {self.base_url} is http://: ask who invited "
+                "you for a link with https://."
+            )
+        self.reader = reader
 
     async def metadata(self, project: str) -> bytes:
         """Return the envelope of the project's metadata."""

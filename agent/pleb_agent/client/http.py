@@ -78,6 +78,8 @@ class HttpClient:
         self._proxy = ""
         """The preference that `_http` was made for."""
         self._under_way = 0
+        self.reader = ""
+        """By what this server knows who reads a private project; only it gets that."""
         self.last_date = ""
         """The `Date` header of the last answer: the server's time."""
         try:
@@ -179,6 +181,8 @@ class HttpClient:
         silence = self.timeouts.silence
         timeout = httpx.Timeout(silence, connect=self.timeouts.connect, read=silence + wait)
         headers = dict(headers or {})
+        if self.reader:
+            headers["authorization"] = f"Pleb {self.reader}"
         if content is not None:
             headers["content-length"] = str(len(content))
         self._under_way += 1

@@ -6,10 +6,16 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.control.journal_reader import find_all_attached
+from pleb_agent.control.journal_reader import find_all_attached, find_attached
 from pleb_agent.control.live_rules import rules_of
 from pleb_agent.control.receipt_reader import verify_projects
-from pleb_agent.control.views import AutostartView, HookTokenView, LinkView, SignalValueView
+from pleb_agent.control.views import (
+    AutostartView,
+    HookTokenView,
+    LinkView,
+    ReaderView,
+    SignalValueView,
+)
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.preference_table import changed, changes_between
 from pleb_agent.core.presets import with_preset
@@ -19,6 +25,7 @@ from pleb_agent.core.signals import HOURS_PREFIX, Source
 from pleb_agent.desktop.entries import session_entries
 from pleb_agent.program.clock import local_time, system_clock, tomorrow_morning
 from pleb_shared.errors import InputError
+from pleb_shared.protocol.sealing import write_reading
 from pleb_shared.protocol.shown import shown_line
 
 if TYPE_CHECKING:
@@ -137,6 +144,21 @@ class Controller:
                 "Attach your other PC with this text. It is a secret, like a password: anyone who "
                 "has it can act as you in this project."
             ),
+        )
+
+    def reader_of(self, request: requests.ProjectRequest) -> ReaderView:
+        """Return by what this PC reads a private project, for `pleb-project export` and a browser.
+
+        Raises:
+            InputError: the project is public.
+        """
+        row = find_attached(self.journal, request.project)
+        reading = self.attaching.reading(row)
+        return ReaderView(
+            project=row.name,
+            page=f"{row.base_url}/projects/{row.name}#reader={reading.reader}",
+            link=row.link,
+            reading=write_reading(reading).decode(),
         )
 
     def pause(self, request: requests.PauseRequest) -> StatusView:

@@ -157,11 +157,19 @@ async def verify_projects(attaching: Attaching, request: VerifyRequest) -> AllVe
 async def _verify(attaching: Attaching, row: ProjectRow, request: VerifyRequest) -> VerifiedView:
     coordinator = attaching.make_client(row.attach_link)
     client: HttpClient = coordinator
+    reading = attaching.keys.reading(row.host_key_file)
+    if reading is not None:
+        coordinator.read_as(reading.reader)
     if request.mirror:
         client = HttpClient(request.mirror, network=coordinator.network)
     try:
         found = await verify(
-            attaching.journal, row, client, now=attaching.clock(), again=request.again
+            attaching.journal,
+            row,
+            client,
+            now=attaching.clock(),
+            again=request.again,
+            keyring=None if reading is None else reading.keyring,
         )
     finally:
         await coordinator.close()

@@ -484,6 +484,17 @@ class LinkView(View, frozen=True):
     sentence: str
 
 
+class ReaderView(View, frozen=True):
+    """By what this PC reads a private project. It is a secret."""
+
+    project: str
+    page: str
+    """The project's page, which a browser may open with this address."""
+    link: str
+    reading: str
+    """The content of a file for `pleb-project export --reading FILE`."""
+
+
 class AutostartView(View, frozen=True):
     """Whether the agent starts with the session."""
 

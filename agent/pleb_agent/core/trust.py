@@ -25,6 +25,7 @@ from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
 from pleb_shared.protocol.messages import EnrolReply, PayloadType, WorkReply
 from pleb_shared.protocol.project import ProjectMetadata, calibration_unit, tensor_bytes
 from pleb_shared.protocol.roots import key_fault, root_path
+from pleb_shared.protocol.sealing import sealed_bytes
 from pleb_shared.protocol.signing import open_envelope, read_envelope
 from pleb_shared.protocol.unit import Unit, UnitKind, VersionSource
 from pleb_system.durations import shown_day, shown_duration
@@ -413,9 +414,13 @@ def _source_fault(source: VersionSource, metadata: ProjectMetadata) -> str:
     tensors = [*model.parameters, *model.buffers]
     header = sum(len(spec.name) * 6 + 256 + 24 * len(spec.shape) for spec in tensors)
     ceiling = 4096 + header + tensor_bytes(tensors)
+    if metadata.access == "invited":
+        ceiling = sealed_bytes(ceiling)
     if source.snapshot.size > ceiling:
         return f"a snapshot of {source.snapshot.size} bytes is larger than the model"
     most = packed_most(delta_bytes(model, metadata.codec.down, metadata.codec.block))
+    if metadata.access == "invited":
+        most = sealed_bytes(most)
     if any(blob.size > most for blob in source.differences):
         return f"a difference has more than the {most} bytes of this model's"
     return ""

@@ -7,7 +7,9 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
-from pleb_shared.errors import InputError
+from pleb_shared.errors import InputError, Refusal
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.sealing import read_reading, write_reading
 from pleb_shared.protocol.signing import SigningKey
 from pleb_system.durable import write_durably
 from pleb_system.regular_files import read_regular
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pleb_shared.protocol.ids import AttachLink
+    from pleb_shared.protocol.sealing import Reading
 
 __all__ = ["KeyStore"]
 
@@ -71,6 +74,30 @@ class KeyStore:
                 "the project again."
             ) from error
 
+    def reading(self, name: str) -> Reading | None:
+        """Return by what a host reads a private project; None: it is public. `name`: of its key.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        try:
+            return read_reading(read_regular(self._reading(name), LIMITS.message_bytes))
+        except FileNotFoundError:
+            return None
+        except (OSError, Refusal) as error:
+            raise InputError(
+                f"The keys of a private project cannot be read ({error}); detach and attach it "
+                "again."
+            ) from error
+
+    def keep_reading(self, name: str, reading: Reading) -> None:
+        """Keep by what a host reads a private project."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_durably(self._reading(name), write_reading(reading), private=True)
+
+    def _reading(self, name: str) -> Path:
+        return self.folder / f"{name}.reading"
+
     def has_accounts(self) -> bool:
         """Whether there is a key of any account."""
         return any(self.folder.glob("*.account.key"))
@@ -79,6 +106,7 @@ class KeyStore:
         """Delete keys."""
         for name in names:
             (self.folder / name).unlink(missing_ok=True)
+            self._reading(name).unlink(missing_ok=True)
 
     def exposed(self) -> list[str]:
         """Return the names of key files that other users may read."""

@@ -15,6 +15,7 @@ from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import parse_attach_link
 from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
 from pleb_shared.protocol.messages import EnrolRequest, PayloadType
+from pleb_shared.protocol.sealing import Box, read_reading
 from pleb_shared.protocol.signing import SigningKey, sign_payload
 from pleb_system.network_errors import UnreachableError
 
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.ids import AttachLink
     from pleb_shared.protocol.messages import EnrolReply
     from pleb_shared.protocol.project import Family, ProjectMetadata
+    from pleb_shared.protocol.sealing import Reading
     from pleb_shared.protocol.status import ProjectStatus
 
-__all__ = ["Attaching", "SignedProject", "enrol_request", "leave_host", "suits_cards"]
+__all__ = ["Attaching", "SignedProject", "enrol_request", "leave_host", "reading_in", "suits_cards"]
 
 _SHORTEST_INVITE: Final = 16
 _LONGEST_INVITE: Final = 128
@@ -93,6 +95,7 @@ class Attaching:
         `keys`: the files of the host's and the account's key, which are those of the member of its
         family that was attached first.
         """
+        invite = invite or link.invite
         if invite is not None and not _SHORTEST_INVITE <= len(invite) <= _LONGEST_INVITE:
             raise InputError(
                 "This is not an invite: copy all of it, as the operator sent it to you."
@@ -117,16 +120,27 @@ class Attaching:
         host_key = self.keys.load_or_make(host_file)
         memory = known.memory if known else Memory()
         trust = TrustedProject(link.project, link.root, host_key.fingerprint, memory)
-        client = self.make_client(link)
+        client, box = self.make_client(link), Box()
+        reading = self.keys.reading(host_file)
         try:
+            self._read_as(client, link, reading, invite)
             envelope = await _first_metadata(client, link)
             self._accept(trust, envelope, attached=known is not None)
             request = enrol_request(
-                link.project, host_key, account_key, self.clock(), invite=invite, name=name
+                link.project,
+                host_key,
+                account_key,
+                self.clock(),
+                invite=invite,
+                name=name,
+                seal_to=box.public,
             )
             reply, envelope = await self._enrol(client, trust, request, envelope)
+            reading = reading_in(trust, reply, box)
         finally:
             await client.close()
+        if reading is not None:
+            self.keys.keep_reading(host_file, reading)
         if link.account is not None:
             self.keys.save(account_file, account_key)
         new = NewProject(
@@ -145,6 +159,18 @@ class Attaching:
             sentence = say("Attached {project}.", project=row.name)
             self.journal.note_event(Event(self.clock(), EventKind.ATTACH, row.name, sentence))
         return row, trust.metadata.family
+
+    @staticmethod
+    def _read_as(
+        client: CoordinatorClient, link: AttachLink, reading: Reading | None, invite: str | None
+    ) -> None:
+        """Show who asks, in case that the project is private."""
+        if reading is not None:
+            client.read_as(reading.reader)
+        elif link.reader or link.invite:
+            client.read_as(link.reader or link.invite or "")
+        elif invite is not None and client.is_way_private:
+            client.read_as(invite)
 
     def _refuse_second_address(self, link: AttachLink) -> None:
         """Refuse a project that is attached by another address: it would be a second host.
@@ -176,16 +202,26 @@ class Attaching:
         host_file = self.keys.of_card(row.host_key_file, device)
         host_key = self.keys.load_or_make(host_file)
         trust = TrustedProject(row.name, link.root, host_key.fingerprint, row.memory)
-        client = self.make_client(link)
-        envelope = row.metadata
+        client, box = self.make_client(link), Box()
+        envelope, reading = row.metadata, self.keys.reading(row.host_key_file)
         try:
+            self._read_as(client, link, reading, None)
             trust.update_metadata(envelope, self.clock())
             request = enrol_request(
-                row.name, host_key, account_key, self.clock(), invite=None, name=""
+                row.name,
+                host_key,
+                account_key,
+                self.clock(),
+                invite=None,
+                name="",
+                seal_to=box.public,
             )
             reply, envelope = await self._enrol(client, trust, request, envelope)
+            reading = reading_in(trust, reply, box)
         finally:
             await client.close()
+        if reading is not None:
+            self.keys.keep_reading(host_file, reading)
         if not any(_is_same(one, row) and not one.detaching for one in self.journal.projects()):
             if host_file not in _key_files(self.journal):
                 self.keys.forget(host_file)
@@ -244,7 +280,10 @@ class Attaching:
         link = replace(parse_attach_link(link_text), account=None)
         trust = TrustedProject(link.project, link.root, "", Memory())
         client = self.make_client(link)
+        known = self._known(link)
+        reading = None if known is None else self.keys.reading(known.host_key_file)
         try:
+            self._read_as(client, link, reading, None)
             trust.update_metadata(await _first_metadata(client, link), self.clock())
         finally:
             await client.close()
@@ -258,6 +297,7 @@ class Attaching:
         """
         client = self.make_client(row.attach_link)
         try:
+            self._read_as(client, row.attach_link, self.keys.reading(row.host_key_file), None)
             return await client.status(row.name)
         finally:
             await client.close()
@@ -272,7 +312,20 @@ class Attaching:
         Raises:
             InputError: the account's key cannot be read.
         """
-        return row.attach_link.with_account(self.keys.load(row.account_key_file).to_bytes().hex())
+        seed = self.keys.load(row.account_key_file).to_bytes().hex()
+        reading = self.keys.reading(row.host_key_file)
+        return row.attach_link.with_account(seed, "" if reading is None else reading.reader)
+
+    def reading(self, row: ProjectRow) -> Reading:
+        """Return by what this PC reads a private project: a secret.
+
+        Raises:
+            InputError: it is public, or the keys cannot be read.
+        """
+        reading = self.keys.reading(row.host_key_file)
+        if reading is None:
+            raise InputError(f"{row.name} is public: everybody can read it by its link.")
+        return reading
 
     def account(self, row: ProjectRow) -> str:
         """Return the fingerprint of the account's key.
@@ -339,8 +392,12 @@ def enrol_request(
     *,
     invite: str | None,
     name: str,
+    seal_to: str,
 ) -> bytes:
-    """Return a signed request to enrol a host in an account; both keys sign it."""
+    """Return a signed request to enrol a host in an account; both keys sign it.
+
+    `seal_to`: to what a private project's keys are to be sealed.
+    """
     statement = EnrolRequest(
         protocols=list(PROTOCOLS),
         project=project,
@@ -348,11 +405,25 @@ def enrol_request(
         account_key=account_key.public,
         display_name=name,
         invite=invite,
+        seal_to=seal_to,
         agent=AGENT,
         issued_at=int(now),
         expires_at=int(now) + LIMITS.request_lifetime_seconds,
     )
     return sign_payload(strict_json.encode(statement), PayloadType.ENROL, host_key, account_key)
+
+
+def reading_in(trust: TrustedProject, reply: EnrolReply, box: Box) -> Reading | None:
+    """Return by what the host reads the project from now on; None: it is public.
+
+    Raises:
+        TrustError: a private project's keys did not come, or are for somebody else.
+    """
+    if trust.metadata.access == "public":
+        return None
+    if reply.box is None:
+        raise TrustError(f"The keys of {trust.project}, a private project, did not come.")
+    return read_reading(box.open(reply.box, trust.host))
 
 
 async def _first_metadata(client: CoordinatorClient, link: AttachLink) -> bytes:

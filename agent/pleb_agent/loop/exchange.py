@@ -13,7 +13,7 @@ from pleb_agent.core.history import ended_event, verdict_events
 from pleb_agent.core.readiness import seconds_allowed
 from pleb_agent.core.trust import OlderMetadataError, StaleMetadataError, TrustedProject
 from pleb_agent.journal.rows import AssignmentRow, Change, RequestRow
-from pleb_agent.loop.attach import enrol_request
+from pleb_agent.loop.attach import enrol_request, reading_in
 from pleb_agent.worker.plain_files import read_plain
 from pleb_shared.errors import Refusal, RefusalCode, TrustError
 from pleb_shared.protocol import strict_json
@@ -28,6 +28,7 @@ from pleb_shared.protocol.messages import (
     WorkReply,
     WorkRequest,
 )
+from pleb_shared.protocol.sealing import Box
 from pleb_shared.protocol.signing import sign_payload
 from pleb_shared.protocol.unit import UnitKind
 
@@ -72,6 +73,8 @@ class Answer:
     changes: Sequence[Change]
     no_work: NoWork | None
     lan_key: LanKey | None = None
+    key_number: int = 0
+    """Of a private project's newest key."""
 
 
 class Exchange:
@@ -96,6 +99,13 @@ class Exchange:
         self._journal = loop.services.journal
         self._clock = loop.services.clock
         self._history = loop.history
+        self._key_file = row.host_key_file
+        self.reading = loop.services.keys.reading(row.host_key_file)
+        """By what this host reads a private project; None: it is public."""
+        self._newest_key = 0
+        """The number of the project's newest key, as the coordinator said last."""
+        if self.reading is not None:
+            client.read_as(self.reading.reader)
         self._refuses = ""
         """Why the last answer was refused; the coordinator is told, so that its operator is."""
 
@@ -131,11 +141,28 @@ class Exchange:
         self._journal.set_metadata(self.project, envelope, self.trust.memory)
         return self.trust.memory.metadata_number > before
 
+    async def follow_key(self) -> None:
+        """Get a private project's newest key, if it has one that is not here.
+
+        Raises:
+            PlebError: as `enrol_again`; a member that was removed does not get it.
+        """
+        known = [] if self.reading is None else [key.number for key in self.reading.keys]
+        if self._newest_key and self._newest_key not in known:
+            await self.enrol_again()
+
     async def enrol_again(self) -> None:
         """Enrol with the same keys: the coordinator has forgotten us, or our sequence."""
+        box = Box()
         account = self._services.keys.load(self._journal.project(self.project).account_key_file)
         request = enrol_request(
-            self.name, self._host_key, account, self._clock(), invite=None, name=""
+            self.name,
+            self._host_key,
+            account,
+            self._clock(),
+            invite=None,
+            name="",
+            seal_to=box.public,
         )
         answer = await self.client.enrol(self.name, request)
         try:
@@ -144,6 +171,10 @@ class Exchange:
             if not await self.refresh_metadata():
                 raise
             reply = self.trust.enrol_reply(answer, self._clock())
+        self.reading = reading_in(self.trust, reply, box)
+        if self.reading is not None:
+            self._services.keys.keep_reading(self._key_file, self.reading)
+            self.client.read_as(self.reading.reader)
         self._journal.raise_sequence(self.project, reply.sequence, reply.role.value)
 
     def samples_of(self, unit: Unit) -> int:
@@ -286,7 +317,8 @@ class Exchange:
         for unit in units:
             _LOG.info("issue", extra={"project": self.name, "assignment": unit.assignment})
         self._history.report(events)
-        return Answer(changes, reply.no_work, reply.lan_key)
+        self._newest_key = reply.key_number
+        return Answer(changes, reply.no_work, reply.lan_key, reply.key_number)
 
     async def _verified(
         self, data: bytes, request: RequestRow, reported: Sequence[int]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import shutil
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from pleb_agent.blobs.fetcher import BlobFetcher
 from pleb_agent.blobs.source import HttpSource, Offer, SourceKind
-from pleb_agent.cache.errors import disk_errors
+from pleb_agent.cache.errors import CorruptBlobError, disk_errors
 from pleb_agent.client.http import HttpClient
 from pleb_agent.journal.rows import FAMILY_FOLDER
 from pleb_agent.lan.shared_files import Holding
@@ -30,12 +33,14 @@ from pleb_shared.errors import Refusal, TrustError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import PayloadType, Received
+from pleb_shared.protocol.parts import leaf_of, root_of
 from pleb_shared.protocol.project import Numerics, ProjectMetadata, ShardList
+from pleb_shared.protocol.sealing import MissingKeyError, SealedBlob, unseal
 from pleb_shared.protocol.signing import peek_payload
 from pleb_shared.protocol.unit import Blob, UnitKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pleb_agent.cache.shard_cipher import ShardCipher
@@ -45,6 +50,7 @@ if TYPE_CHECKING:
     from pleb_agent.loop.services import Services
     from pleb_shared.protocol.lan import LanKey
     from pleb_shared.protocol.manifest import Manifest
+    from pleb_shared.protocol.sealing import Keyring
 
 __all__ = [
     "FetchedUnit",
@@ -53,6 +59,7 @@ __all__ = [
     "UnitFiles",
     "clean_work_dir",
     "remove_units",
+    "unsealed_metadata",
 ]
 
 _AT_ONCE: Final = 4
@@ -102,16 +109,25 @@ class FetchedUnit:
 class ProjectFiles:
     """One project's blobs: fetched from its coordinator, kept in the cache.
 
-    `cipher`: of this project's shards on the disk; it ends with the host key.
+    `cipher`: of this project's shards on the disk; it ends with the host key. `keyring`: the keys
+    that all blobs of a private project are sealed with, in the cache as everywhere.
     """
 
-    def __init__(self, client: CoordinatorClient, cipher: ShardCipher, services: Services) -> None:
+    def __init__(
+        self,
+        client: CoordinatorClient,
+        cipher: ShardCipher,
+        services: Services,
+        keyring: Callable[[], Keyring] = dict,
+    ) -> None:
         self.cipher = cipher
+        self._keyring = keyring
         self.cache = services.cache
         self._client = client
         self._mirrors: dict[str, HttpSource] = {}
         self._lan = services.lan
         self._lan_keys: deque[bytes] = deque(maxlen=_LAN_KEYS)
+        self._key_number = 0
         self._known: dict[str, tuple[Blob, ShardCipher | None]] = {}
         """Blobs of this project by digest, with the cipher of those that are encrypted here."""
         self._wanted: dict[str, None] = {}
@@ -156,6 +172,10 @@ class ProjectFiles:
                 if blob.digest not in self._recent:
                     self._recent.append(blob.digest)
             await self._fetch_shards(files.shards)
+        if metadata.access == "invited":
+            for blob in files.all():
+                with self._opened(blob, self.cipher if blob in files.shards else None):
+                    pass
         self._fetch_seconds.append(asyncio.get_running_loop().time() - began)
         return files
 
@@ -233,15 +253,69 @@ class ProjectFiles:
                 own_directory(directory)
             for name in OUTPUT_FILES:
                 keep_plain(job.output_dir / name)
-            create_plain(folder / job.metadata, payload)
         base = [] if files.base is None else [job.base]
         names = [job.graph, *base, job.snapshot, *job.differences]
+        if self._is_private(payload):
+            self._lay_out_sealed(folder, payload, job, names, files)
+            return job
+        with disk_errors():
+            create_plain(folder / job.metadata, payload)
         for name, blob in zip(names, files.public(), strict=True):
             self.cache.link(blob, folder / name)
         for name, blob in zip(job.shards, files.shards, strict=True):
             with disk_errors(), new_plain(folder / name) as file:
                 self.cache.decrypt(blob, self.cipher, file)
         return job
+
+    @staticmethod
+    def _is_private(payload: bytes) -> bool:
+        return _metadata(payload).access == "invited"
+
+    def _lay_out_sealed(
+        self, folder: Path, payload: bytes, job: Job, names: Sequence[str], files: UnitFiles
+    ) -> None:
+        """Put what is in the files of a private project where a worker reads it.
+
+        The worker gets metadata that name the bytes inside, as those of a public project would.
+        """
+        inside = {
+            blob.digest: self._unseal_into(folder / name, blob, None)
+            for name, blob in zip(names, files.public(), strict=True)
+        }
+        for name, blob in zip(job.shards, files.shards, strict=True):
+            self._unseal_into(folder / name, blob, self.cipher)
+        with disk_errors():
+            told = strict_json.encode(unsealed_metadata(_metadata(payload), inside))
+            create_plain(folder / job.metadata, told)
+
+    def _unseal_into(self, path: Path, blob: Blob, cipher: ShardCipher | None) -> Blob:
+        """Write what is in a sealed blob to a new file; return what it is called by itself.
+
+        Raises:
+            CorruptBlobError: the blob is missing or damaged.
+            DiskFullError: it does not fit.
+            MissingKeyError: its key is not here.
+        """
+        digest, leaves, size = hashlib.sha256(), [], 0
+        try:
+            with self._opened(blob, cipher) as sealed, disk_errors(), new_plain(path) as file:
+                for part in sealed.parts():
+                    digest.update(part)
+                    leaves.append(leaf_of(part))
+                    size += len(part)
+                    file.write(part)
+        except MissingKeyError:
+            raise
+        except TrustError as error:
+            self.cache.discard(blob.digest, cipher)
+            raise CorruptBlobError(str(error)) from error
+        root = root_of(leaves) if size > LIMITS.blob_part_bytes else None
+        return Blob(digest=digest.hexdigest(), size=size, root=root)
+
+    @contextmanager
+    def _opened(self, blob: Blob, cipher: ShardCipher | None) -> Iterator[SealedBlob]:
+        with self.cache.reading(blob, cipher) as read:
+            yield SealedBlob(read, blob.size, self._keyring())
 
     async def _fetch_shards(self, shards: Iterable[Blob]) -> None:
         """Fetch shards, a few at a time, so that a small one does not wait for an answer's way."""
@@ -289,10 +363,17 @@ class ProjectFiles:
         """The keys of the project's members on a local network, the newest first."""
         return self._lan_keys
 
-    def take_key(self, key: LanKey | None) -> None:
-        """The coordinator has named today's key; yesterday's is good for a while."""
+    def take_key(self, key: LanKey | None, number: int = 0) -> None:
+        """The coordinator has named today's key; yesterday's is good for a while.
+
+        `number`: of a private project's newest key. With a new one all LAN keys are new, so that
+        who was removed is no neighbour any more.
+        """
         if key is None or self._lan is None:
             return
+        if number != self._key_number:
+            self._key_number = number
+            self._lan_keys.clear()
         data = bytes.fromhex(key.key)
         if data not in self._lan_keys:
             self._lan_keys.appendleft(data)
@@ -395,6 +476,8 @@ class ProjectFiles:
         if known is not None and known[0] == blob.digest:
             return known[1]
         data = self.cache.read(blob)
+        if metadata.access == "invited":
+            data = unseal(data, self._keyring())
         try:
             listed = strict_json.decode(data, ShardList, most_bytes=LIMITS.shard_list_bytes)
         except Refusal as error:
@@ -407,6 +490,35 @@ class ProjectFiles:
             if shard.digest in held:  # by an earlier process
                 self._know(shard.blob, self.cipher)
         return listed
+
+
+def unsealed_metadata(metadata: ProjectMetadata, inside: Mapping[str, Blob]) -> ProjectMetadata:
+    """Return a private project's metadata as a worker gets them.
+
+    `inside`: by the digests of sealed blobs, what is in them. Others stay as they are.
+    """
+
+    def plain(blob: Blob) -> Blob:
+        return inside.get(blob.digest, blob)
+
+    base = metadata.model.base
+    base = None if base is None else replace(base, blob=plain(base.blob))
+    return replace(
+        metadata,
+        access="public",
+        sealed_with=0,
+        model=replace(metadata.model, base=base),
+        training_graph=plain(metadata.training_graph),
+        evaluation_graph=plain(metadata.evaluation_graph),
+        chunks=[
+            replace(chunk, training_graph=plain(chunk.training_graph)) for chunk in metadata.chunks
+        ],
+    )
+
+
+def _metadata(payload: bytes) -> ProjectMetadata:
+    """Return verified metadata from their payload."""
+    return strict_json.decode(payload, ProjectMetadata, most_bytes=LIMITS.metadata_bytes)
 
 
 def _unit_files(manifest: Manifest, metadata: ProjectMetadata, shards: ShardList) -> UnitFiles:

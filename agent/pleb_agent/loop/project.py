@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pleb_agent.loop.status import LoopState
     from pleb_shared.protocol.messages import Runtime
     from pleb_shared.protocol.project import Numerics
+    from pleb_shared.protocol.sealing import Keyring
     from pleb_shared.protocol.signing import SigningKey
 
 __all__ = ["Project", "UnitEnd"]
@@ -83,7 +84,7 @@ class Project:
         self.task: asyncio.Task[Any] | None = None
         """Network work under way, or finished but not looked at yet."""
         cipher = ShardCipher(host_key.to_bytes())
-        self.files = ProjectFiles(client, cipher, loop.services)
+        self.files = ProjectFiles(client, cipher, loop.services, self._keyring)
         self._loop = loop
         self._services = loop.services
         self._journal = loop.services.journal
@@ -111,6 +112,11 @@ class Project:
     def numerics(self) -> Numerics:
         """How the project's units are computed."""
         return self._exchange.metadata.verification.numerics
+
+    def _keyring(self) -> Keyring:
+        """Return the keys that the files of a private project are sealed with."""
+        reading = self._exchange.reading
+        return {} if reading is None else reading.keyring
 
     # -- turns ------------------------------------------------------------------------------
 
@@ -248,6 +254,7 @@ class Project:
         """
         try:
             async with asyncio.timeout(max(0.0, row.lease_ends_at - self._clock())):
+                await self._exchange.follow_key()
                 return await self.files.fetch_unit(row.manifest, self._exchange.metadata)
         except TimeoutError as error:
             raise UnreachableError("The unit's files came too late for its lease.") from error
@@ -320,7 +327,7 @@ class Project:
         self._failures = 0
         self.problem, self._told = self._copied, ""
         self._exchange.count_traffic()
-        self.files.take_key(answer.lan_key)
+        self.files.take_key(answer.lan_key, answer.key_number)
         for change in answer.changes:
             state = change.state
             _LOG.info(

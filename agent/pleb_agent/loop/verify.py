@@ -22,6 +22,7 @@ from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import PayloadType
+from pleb_shared.protocol.sealing import unseal
 from pleb_shared.protocol.signing import open_envelope, peek_payload
 from pleb_shared.protocol.version_log import (
     LogEntry,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.receipts import Receipt
     from pleb_agent.journal.rows import ProjectRow
+    from pleb_shared.protocol.sealing import Keyring
 
 __all__ = ["Verified", "VersionShare", "verify"]
 
@@ -82,11 +84,17 @@ class _Seen(msgspec.Struct, frozen=True):
 
 
 async def verify(
-    journal: Journal, row: ProjectRow, client: HttpClient, *, now: float, again: bool = False
+    journal: Journal,
+    row: ProjectRow,
+    client: HttpClient,
+    *,
+    now: float,
+    again: bool = False,
+    keyring: Keyring | None = None,
 ) -> Verified:
     """Look for a project's receipts in the log that `client`'s server has; write what was found.
 
-    `again`: also for those that were found before.
+    `again`: also for those that were found before. `keyring`: the keys of a private project.
 
     Raises:
         TrustError: it is not the log that the project's coordinator has signed, or another one
@@ -105,7 +113,7 @@ async def verify(
     for place, receipts in groups.items():
         if place in by_version:
             unknown = [one for one in receipts if again or one.proof is Proof.NOT_LOOKED]
-            found |= await _look(client, by_version[place], unknown)
+            found |= await _look(client, by_version[place], unknown, keyring)
             known = {one.id: one.proof for one in receipts} | found
             for one in receipts:
                 if place in back and known[one.id] is Proof.IN:
@@ -207,7 +215,10 @@ def _is_newer(seen: _Seen, before: str) -> bool:
 
 
 async def _look(
-    client: HttpClient, entry: LogEntry, receipts: Sequence[Receipt]
+    client: HttpClient,
+    entry: LogEntry,
+    receipts: Sequence[Receipt],
+    keyring: Keyring | None,
 ) -> dict[int, Proof]:
     """Return which receipts are in the version's list."""
     if not receipts:
@@ -222,6 +233,8 @@ async def _look(
                 f"The list of results of version {entry.number} is not the one that the log names: "
                 f"do not believe {client.base_url}, and tell who runs it."
             )
+        if keyring is not None:
+            leaves = unseal(leaves, keyring)
     return {
         one.id: Proof.IN
         if contains(leaves, result_leaf(one.nonce, one.host, one.digest))

@@ -73,6 +73,7 @@ def api_routes(controller: Controller, token: str, logins: BrowserLogins) -> lis
         "attach": (requests.AttachRequest, controller.attach),
         "detach": (requests.ProjectRequest, controller.detach),
         "link": (requests.ProjectRequest, controller.account_link),
+        "reader": (requests.ProjectRequest, controller.reader_of),
         "boost": (requests.BoostRequest, controller.boost),
         "rules": (requests.RulesRequest, controller.set_rules),
         "signal": (requests.ReadSignalRequest, controller.read_signal),

@@ -8,10 +8,12 @@ import msgspec
 from typing_extensions import override
 
 from pleb_coordinator.admin.command import Command, Days, Desk, Limit, Text, Value
+from pleb_coordinator.core.access import is_private
 from pleb_coordinator.core.chunks import why_chunk
 from pleb_coordinator.core.invites import check_team
 from pleb_coordinator.core.records import Host
 from pleb_coordinator.core.reputation import audit_rate, standing_of
+from pleb_coordinator.steps.access import remove_member
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.reasons import Reason, ReasonCode, because
@@ -99,6 +101,9 @@ class HostBan(HostDone, frozen=True):
 
     banned_until: float
     reason: Reason | None
+    key_replaced: bool = False
+    """Whether a private project has a new key, which the host's account does not get."""
+    invites_revoked: int = 0
 
 
 class HostTeam(HostDone, frozen=True):
@@ -183,7 +188,10 @@ class HostCommand(Command[Done], frozen=True):
 
 
 class BanHost(HostCommand[HostBan], frozen=True):
-    """Refuse a host's requests for some days."""
+    """Refuse a host's requests for some days.
+
+    Of a private project its account is removed: all its hosts, and what it could read from now on.
+    """
 
     words: ClassVar[str] = "host ban"
     days: Days = 3650.0
@@ -273,15 +281,20 @@ def _set_ban(desk: Desk, name: str, given: str, until: float, reason: Reason | N
     with desk.opened() as store, store.write() as tx:
         project = tx.projects.find(name)
         host = find_host(tx, project, given)
-        standing = msgspec.structs.replace(
-            standing_of(host), banned_until=until, ban_reason=reason, record=0, proven=False
-        )
-        tx.hosts.set_standing(host.id, standing)
-        if until > now:
-            tx.assignments.end_leases(host.id, now)
-        kind = "banned" if until else "unbanned"
-        tx.events.add(project.id, now, kind, host=host.id, until=until, reason=reason)
-    return HostBan(host.fingerprint, _name(host), until, reason)
+        private = is_private(project)
+        hosts = tx.hosts.of_account(project.id, host.account) if private else [host]
+        for one in hosts:
+            standing = msgspec.structs.replace(
+                standing_of(one), banned_until=until, ban_reason=reason, record=0, proven=False
+            )
+            tx.hosts.set_standing(one.id, standing)
+            if until > now:
+                tx.assignments.end_leases(one.id, now)
+            kind = "banned" if until else "unbanned"
+            tx.events.add(project.id, now, kind, host=one.id, until=until, reason=reason)
+        removed = private and until > now
+        revoked = remove_member(tx, desk.deps, project, host.account) if removed else 0
+    return HostBan(host.fingerprint, _name(host), until, reason, removed, revoked)
 
 
 def find_host(tx: Transaction, project: Project, given: str) -> Host:

@@ -43,6 +43,9 @@ class InviteMade(Value, frozen=True):
     team: str
     proven: bool
     uses: int
+    project: str = ""
+    link: str = ""
+    """The link that joins `project` by this invite; it is as secret as the token."""
 
 
 class InviteShown(Value, frozen=True):
@@ -60,6 +63,7 @@ class InviteShown(Value, frozen=True):
     proven: bool
     uses: int
     used: int
+    project: str = ""
 
 
 class InviteRevoked(Value, frozen=True):
@@ -78,6 +82,8 @@ class MakeInvite(Command[InviteMade], frozen=True):
     proven: bool = False
     uses: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
     days: Days = 7.0
+    project: Text = ""
+    """The one project that it is for; a private one needs an invite of its own."""
 
     @override
     def told(self, answer: InviteMade) -> dict[str, Any]:
@@ -85,14 +91,17 @@ class MakeInvite(Command[InviteMade], frozen=True):
         return super().told(answer) | {"invite": _number(digest_of(answer.token.encode()))}
 
     def carry_out(self, desk: Desk) -> InviteMade:
-        """Raises `InputError`: what is asked for is for other roles."""
+        """Raises `InputError`: what is asked for is for other roles; `Refusal` unknown_project."""
         team = check_team(self.team)
         hosts = self.role in {Role.HOST, Role.TRUSTED}
         if (team or self.uses != 1) and not hosts:
             raise InputError("--team and --uses are for hosts: leave them out, or use --role host.")
+        if self.project and not hosts:
+            raise InputError("--project is for hosts: leave it out, or use --role host.")
         if self.proven and self.role is not Role.HOST:
             raise InputError("--proven is for --role host: a trusted host needs no record.")
         with desk.opened() as store, store.write() as tx:
+            project = tx.projects.find(self.project) if self.project else None
             token = new_invite(
                 tx,
                 desk.deps,
@@ -102,8 +111,19 @@ class MakeInvite(Command[InviteMade], frozen=True):
                 team=team,
                 proven=self.proven,
                 uses=self.uses,
+                project=self.project,
             )
-        return InviteMade(token, self.role, self.days, self.note, team, self.proven, self.uses)
+        return InviteMade(
+            token,
+            self.role,
+            self.days,
+            self.note,
+            team,
+            self.proven,
+            self.uses,
+            self.project,
+            "" if project is None else desk.links.attach_link(project).with_invite(token),
+        )
 
 
 class ListInvites(Command[list[InviteShown]], frozen=True):
@@ -168,6 +188,7 @@ def _shown(invite: Invite, now: float) -> InviteShown:
         proven=invite.proven,
         uses=invite.uses,
         used=invite.used,
+        project=invite.project,
     )
 
 

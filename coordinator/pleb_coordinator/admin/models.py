@@ -11,6 +11,7 @@ from pleb_coordinator.admin.command import Command, Desk, Number, Text, Value
 from pleb_coordinator.aggregation.recompute import How, recompute
 from pleb_coordinator.core.holdout import last_good
 from pleb_coordinator.core.records import Kept, RestoreCause, StoredDelta, VersionInput
+from pleb_coordinator.steps.access import blobs_of
 from pleb_coordinator.steps.activity import best_of, points
 from pleb_coordinator.steps.rollback import commit, compute, plan_restoration
 from pleb_shared.errors import EncodingError, InputError
@@ -162,7 +163,7 @@ class VerifyModel(Command[VersionsVerified], frozen=True):
                         recompute(
                             history,
                             metadata_at,
-                            blobs.get,
+                            blobs_of(desk.deps, project).get,
                             delta,
                             restored=kept,
                             noise_key=desk.deps.noise_key,

@@ -1,8 +1,9 @@
 """`GET /blobs/DIGEST`: content-addressed files, whole or in ranges, and the leaves of their trees.
 
-Deltas are never served. Not starlette's FileResponse: it answers a wrong range in plain text
-instead of a typed refusal, reads even the smallest file in a thread, and needs a path, which an S3
-store does not have.
+Deltas are never served. Blobs of a private project are for its readers alone (`api.access`).
+
+Not starlette's FileResponse: it answers a wrong range in plain text instead of a typed refusal,
+reads even the smallest file in a thread, and needs a path, which an S3 store does not have.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response, StreamingResponse
 
+from pleb_coordinator.api.access import check_blob
 from pleb_shared.errors import Refusal, RefusalCode
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ async def blob(api: Api, request: Request) -> Response:
     """Send a blob's bytes; they never change, so every cache may keep them."""
     digest = _digest(request)
     blobs = api.deps.blobs
+    await _check_blob(api, request, digest)
     size = blobs.size(digest) if blobs.in_files else await asyncio.to_thread(blobs.size, digest)
     headers = {"ETag": f'"{digest}"', "Accept-Ranges": "bytes", **_FOR_EVER}
     if f'"{digest}"' in request.headers.get("if-none-match", ""):
@@ -57,9 +60,21 @@ async def blob(api: Api, request: Request) -> Response:
 
 async def parts(api: Api, request: Request) -> Response:
     """Send the leaves of a blob's tree, 32 bytes for each part, by which its parts are checked."""
-    found = await asyncio.to_thread(api.leaves.get, _digest(request))
+    digest = _digest(request)
+    await _check_blob(api, request, digest)
+    found = await asyncio.to_thread(api.leaves.get, digest)
     api.counters.bytes_sent += len(found)
     return Response(found, 200, _FOR_EVER, "application/octet-stream")
+
+
+async def _check_blob(api: Api, request: Request, digest: str) -> None:
+    """Return if the request may have the blob; of a private project it is for its readers."""
+    keys = api.blob_keys
+    if api.deps.blobs.in_files or keys.known(digest):
+        key_id = keys.of(digest)
+    else:
+        key_id = await asyncio.to_thread(keys.of, digest)
+    check_blob(api, request, digest, key_id)
 
 
 def _digest(request: Request) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from pleb_coordinator.api.blob_keys import BlobKeys
     from pleb_coordinator.api.counters import RequestCounters
     from pleb_coordinator.api.links import LinkBase
     from pleb_coordinator.api.status import StatusCache
@@ -51,6 +52,7 @@ class Api:
     seconds_to_wait: Callable[[str], float]
     """Takes a token of an address's rate limit; returns the seconds to wait, 0 if there was one."""
     leaves: LeafCache
+    blob_keys: BlobKeys
     clock_watch: ClockWatch = field(default_factory=lambda: ClockWatch(lambda _, __: None))
     listeners: AddressPlaces = field(default_factory=lambda: AddressPlaces(500, 50))
     """Event streams: a class may watch behind one address, and nobody can take all places."""

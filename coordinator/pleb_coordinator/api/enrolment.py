@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
+from pleb_coordinator.api.access import is_way_private, readable_project
 from pleb_coordinator.api.requests import (
     address_of,
     check_statement,
     choose_protocol,
     read_body,
 )
+from pleb_coordinator.core.access import is_private, unknown_project
 from pleb_coordinator.core.voices import network_of
 from pleb_coordinator.steps.enrol import enrol as enrol_host
 from pleb_shared.errors import Refusal, RefusalCode
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.api.context import Api
     from pleb_coordinator.store.transaction import Transaction
-    from pleb_shared.protocol.signing import SigningKey
+    from pleb_shared.protocol.signing import SigningKey, Unverified
 
 __all__ = ["enrol", "metadata"]
 
@@ -41,7 +43,9 @@ async def enrol(api: Api, request: Request) -> Response:
     choose_protocol(statement)
     check_statement(statement, api.deps.clock())
     with api.store.read() as tx:
-        tx.projects.find(statement.project)
+        known = tx.projects.find(statement.project)
+    if is_private(known):
+        _check_unseen(api, request, signed, statement)
     signed.verify(statement.host_key, statement.account_key)
     network = network_of(address_of(request), api.deps.networks.own_networks)
 
@@ -55,9 +59,23 @@ async def enrol(api: Api, request: Request) -> Response:
     return Response(answer, media_type="application/json")
 
 
+def _check_unseen(api: Api, request: Request, signed: Unverified, statement: EnrolRequest) -> None:
+    """Refuse what would be refused otherwise than at a project that does not exist.
+
+    Raises:
+        Refusal: `unknown_project`.
+    """
+    try:
+        signed.verify(statement.host_key, statement.account_key)
+    except Refusal as refusal:
+        raise unknown_project(statement.project) from refusal
+    if not is_way_private(api, request):
+        raise unknown_project(statement.project)
+
+
 async def metadata(api: Api, request: Request) -> Response:
     """Return the metadata's envelope, exactly as the root key signed it."""
     with api.store.read() as tx:
-        project = tx.projects.find(request.path_params["project"])
+        project = readable_project(tx, api, request, invited=True)
         envelope = tx.projects.envelope(project.id, project.metadata_number)
     return Response(envelope, media_type="application/json", headers={"Cache-Control": "no-cache"})

@@ -11,6 +11,7 @@ import psutil
 from starlette.responses import PlainTextResponse, Response
 
 from pleb_coordinator.home.machine import LEAST_FREE_BYTES
+from pleb_coordinator.steps.access import public_projects
 from pleb_shared.errors import Refusal, RefusalCode
 
 if TYPE_CHECKING:
@@ -41,20 +42,23 @@ async def ready(api: Api, request: Request) -> Response:
     if free < LEAST_FREE_BYTES:
         message = f"Only {free // 2**20} MiB are free on the coordinator's disk: free some space."
         raise Refusal(RefusalCode.STORAGE_FULL, message, retry_after_seconds=60)
-    projects = await api.commits.run(lambda tx: len(tx.projects.names()))
-    body = msgspec.json.encode({"ready": True, "projects": projects, "free_bytes": free})
+    projects = await api.commits.run(public_projects)
+    body = msgspec.json.encode({"ready": True, "projects": len(projects), "free_bytes": free})
     return Response(body, media_type="application/json")
 
 
 async def metrics(api: Api, _: Request) -> Response:
-    """Return counters since the start, the process's gauges, and how long permissions last."""
+    """Return counters since the start, the process's gauges, and how long permissions last.
+
+    Private projects are on the operator's port alone (`[metrics]`).
+    """
     gauges = {
         "resident_bytes": float(_PROCESS.memory_info().rss),
         "waiters": float(api.changes.places_taken),
         "listeners": float(api.listeners.taken),
     }
     with api.store.read() as tx:
-        projects = [tx.projects.find(name) for name in tx.projects.names()]
+        projects = public_projects(tx)
     now = api.deps.clock()
     name = "pleb_permission_seconds_left"
     lines = [f"# TYPE {name} gauge"] + [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from starlette.responses import Response
 
+from pleb_coordinator.api.access import readable_project
 from pleb_coordinator.core.records import version_not_kept
 from pleb_coordinator.steps.activity import best_of
 from pleb_coordinator.steps.version_log import log_of, sign_head
@@ -29,7 +30,7 @@ async def metadata_at(api: Api, request: Request) -> Response:
     """Return the envelope of the metadata with that number, exactly as a root key signed it."""
     number = request.path_params["number"]
     with api.store.read() as tx:
-        project = tx.projects.find(request.path_params["project"])
+        project = readable_project(tx, api, request)
         try:
             envelope = tx.projects.envelope(project.id, number)
         except LookupError as error:
@@ -42,7 +43,7 @@ async def version(api: Api, request: Request) -> Response:
     """Return how a version is put together; VERSION is a number, `best` or `newest`."""
     epoch, text = request.path_params["epoch"], request.path_params["version"]
     with api.store.read() as tx:
-        project = tx.projects.find(request.path_params["project"])
+        project = readable_project(tx, api, request)
         row = tx.versions.get(project.id, epoch, numbered(tx, project, epoch, text))
     if row.source is None:
         raise Refusal(RefusalCode.UNKNOWN_BLOB, str(version_not_kept(row.number)))
@@ -53,14 +54,14 @@ async def version(api: Api, request: Request) -> Response:
 async def log_entries(api: Api, request: Request) -> Response:
     """Return the lines of the signed log of versions."""
     with api.store.read() as tx:
-        lines = log_of(tx, tx.projects.find(request.path_params["project"]))
+        lines = log_of(tx, readable_project(tx, api, request))
     return Response(b"\n".join(lines), media_type="application/jsonl", headers=_ALWAYS_ASK)
 
 
 async def log_head(api: Api, request: Request) -> Response:
     """Return the signed end of the log of versions."""
     with api.store.read() as tx:
-        project = tx.projects.find(request.path_params["project"])
+        project = readable_project(tx, api, request)
         lines = log_of(tx, project)
     head = sign_head(api.deps, project, lines)
     return Response(head, media_type="application/json", headers=_ALWAYS_ASK)

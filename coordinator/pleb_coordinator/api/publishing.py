@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from starlette.responses import Response
 
+from pleb_coordinator.api.access import is_way_private, readable_project
 from pleb_coordinator.api.requests import check_statement, choose_protocol, read_body
+from pleb_coordinator.steps.access import public_projects
 from pleb_coordinator.steps.files import look_at_tombstones
 from pleb_coordinator.steps.publish import admit, admit_handed_in, answer_question
 from pleb_coordinator.steps.publish import hand_in as hand_in_metadata
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ask_to_publish", "coordinator", "hand_in", "publish", "software"]
 
+_NEEDS_HTTPS: Final = (
+    "A private project needs HTTPS, which this coordinator does not have: its operator can start "
+    "it with `serve --tls self-signed`, or put a proxy before it and set its address (`url`)."
+)
 _DISTRIBUTION: Final = "pleb-cluster"
 
 
@@ -50,7 +56,7 @@ def software() -> str:
 async def coordinator(api: Api, _: Request) -> Response:
     """Return the coordinator's name, protocols, online key; for people, and for publishing."""
     with api.store.read() as tx:
-        names = tx.projects.names()
+        names = [project.name for project in public_projects(tx)]
     info = CoordinatorInfo(
         software=software(),
         protocols=list(PROTOCOLS),
@@ -81,6 +87,8 @@ async def publish(api: Api, request: Request) -> Response:
     if publication.request is not None:  # `open_publication` gives one
         choose_protocol(publication.request)
         check_statement(publication.request, api.deps.clock())
+    if publication.metadata.access == "invited" and not is_way_private(api, request):
+        raise Refusal(RefusalCode.NOT_PERMITTED, _NEEDS_HTTPS)
     with api.store.read() as tx:
         admit(tx, api.deps, publication)
         seen = look_at_tombstones(tx, api.deps)
@@ -99,6 +107,8 @@ async def publish(api: Api, request: Request) -> Response:
 
 async def hand_in(api: Api, request: Request) -> Response:
     """Take root-signed metadata from a host, which this coordinator lost with its last hours."""
+    with api.store.read() as tx:
+        readable_project(tx, api, request)
     body = await read_body(request, LIMITS.metadata_bytes, api.counters)
     publication = await asyncio.to_thread(open_metadata, body)
     if publication.metadata.project != request.path_params["project"]:

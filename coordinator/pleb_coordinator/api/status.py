@@ -16,6 +16,7 @@ from pleb_coordinator.core.permission import permission_warning
 from pleb_coordinator.core.records import ProjectState, Purpose
 from pleb_coordinator.core.waiting import Scene, Waiting, waiting_for
 from pleb_coordinator.home.machine import Machine
+from pleb_coordinator.steps.access import public_projects
 from pleb_coordinator.steps.anchor import TRUSTED_SEEN_SECONDS
 from pleb_coordinator.steps.family import family_members
 from pleb_shared.protocol.project import elements
@@ -110,11 +111,11 @@ class StatusCache:
         return await asyncio.to_thread(self._read, name) if fresh is None else fresh
 
     async def all(self) -> list[ProjectStatus]:
-        """Return every project's status."""
+        """Return the status of every project that anybody may read."""
 
         def names() -> list[str]:
             with self._lock, self._store.read() as tx:
-                return tx.projects.names()
+                return [project.name for project in public_projects(tx)]
 
         return [await self.of(name) for name in await asyncio.to_thread(names)]
 
@@ -224,6 +225,7 @@ def read_status(
         mirrors=metadata.mirrors,
         received=ReceivedStatus(**tx.projects.received(project.id)),
         privacy=privacy_status(tx, project),
+        access=metadata.access,
     )
 
 

@@ -10,6 +10,7 @@ import msgspec
 from starlette.responses import Response, StreamingResponse
 from typing_extensions import override
 
+from pleb_coordinator.api.access import readable_project
 from pleb_coordinator.api.addresses import subscriber
 from pleb_coordinator.api.requests import address_of
 from pleb_shared.errors import Refusal, RefusalCode
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.api.context import Api
 
-__all__ = ["change_between", "events", "family", "status"]
+__all__ = ["change_between", "check_project", "events", "family", "status"]
 
 _ENCODE: Final = msgspec.json.Encoder().encode
 _HEARTBEAT_SECONDS: Final = 15.0
@@ -33,7 +34,9 @@ _BETWEEN_SECONDS: Final = 0.5
 
 async def status(api: Api, request: Request) -> Response:
     """Return the project's status; see `pleb_shared.protocol.status`."""
-    found = await api.statuses.of(request.path_params["project"])
+    name = request.path_params["project"]
+    check_project(api, request)
+    found = await api.statuses.of(name)
     headers = {"Cache-Control": "no-store"}
     return Response(_ENCODE(found), media_type="application/json", headers=headers)
 
@@ -48,6 +51,7 @@ async def family(api: Api, request: Request) -> Response:
 async def events(api: Api, request: Request) -> Response:
     """Send an `event: status` at once and after every change."""
     name = request.path_params["project"]
+    check_project(api, request)
     first = await api.statuses.of(name)
     owner = subscriber(address_of(request))
     if api.listeners.is_full_for(owner):
@@ -57,7 +61,18 @@ async def events(api: Api, request: Request) -> Response:
         message = "Too many pages are open: reload this page in a minute."
         raise Refusal(RefusalCode.RATE_LIMITED, message, retry_after_seconds=60)
     api.listeners.take(owner)
-    return _EventStream(_stream(api, name, first), partial(api.listeners.give_back, owner))
+    stream = _stream(api, name, first, partial(check_project, api, request))
+    return _EventStream(stream, partial(api.listeners.give_back, owner))
+
+
+def check_project(api: Api, request: Request, *, invited: bool = False) -> None:
+    """Return if the request may read the project that its path names; `invited` as elsewhere.
+
+    Raises:
+        Refusal: `unknown_project`.
+    """
+    with api.store.read() as tx:
+        readable_project(tx, api, request, invited=invited)
 
 
 class _EventStream(StreamingResponse):
@@ -76,7 +91,10 @@ class _EventStream(StreamingResponse):
             self._at_end()
 
 
-async def _stream(api: Api, name: str, now: ProjectStatus) -> AsyncIterator[bytes]:
+async def _stream(
+    api: Api, name: str, now: ProjectStatus, check: Callable[[], None]
+) -> AsyncIterator[bytes]:
+    """Yield events until the process stops, or `check` refuses: somebody was removed."""
     before, seen = None, -1
     while not api.closing.is_set():
         change = change_between(before, now)
@@ -88,6 +106,10 @@ async def _stream(api: Api, name: str, now: ProjectStatus) -> AsyncIterator[byte
         if not api.closing.is_set():
             seen = api.changes.now()  # before reading: later changes wake it again
             await asyncio.sleep(_BETWEEN_SECONDS)
+            try:
+                check()
+            except Refusal:
+                return
             now = await api.statuses.of(name)
 
 

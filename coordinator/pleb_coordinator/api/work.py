@@ -24,6 +24,7 @@ from pleb_coordinator.api.requests import (
     read_body,
 )
 from pleb_coordinator.api.waiting import LONGEST_PAUSE_SECONDS
+from pleb_coordinator.core.access import is_private, unknown_project
 from pleb_coordinator.core.sequence import Order, check_sequence
 from pleb_coordinator.core.voices import network_of
 from pleb_coordinator.steps.serve import Answered, Asked, serve
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from pleb_coordinator.api.context import Api
-    from pleb_coordinator.core.records import Host
+    from pleb_coordinator.core.records import Host, Project
+    from pleb_coordinator.store.transaction import Transaction
 
 __all__ = ["work"]
 
@@ -74,7 +76,7 @@ async def work(api: Api, request: Request) -> Response:
     with api.store.read() as tx:
         tx.expect_request(asked.request.project, asked.request.host)
         project = tx.projects.find(asked.request.project)
-        host = tx.hosts.find_of(asked.request.project, asked.request.host)
+        host = _host_of(tx, project, asked.request.host)
         if host.banned_until > now:
             wait = min(host.banned_until - now, _BANNED_SECONDS)
             message = why_banned(tx, project, host)
@@ -92,6 +94,16 @@ async def work(api: Api, request: Request) -> Response:
     api.counters.units_issued += len(answered.manifests)
     api.counters.reports += len(answered.receipts)
     return Response(answered.reply, media_type=_JSON)
+
+
+def _host_of(tx: Transaction, project: Project, fingerprint: str) -> Host:
+    """Return the host; a stranger hears of a private project what it would hear of none."""
+    try:
+        return tx.hosts.find_of(project.name, fingerprint)
+    except Refusal as refusal:
+        if is_private(project):
+            raise unknown_project(project.name) from refusal
+        raise
 
 
 def _split(statement: WorkRequest, deltas: bytes) -> list[bytes]:

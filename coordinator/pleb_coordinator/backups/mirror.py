@@ -11,12 +11,14 @@ TO/projects/P/files.json     what this project needs here, so that several can s
 
 The names are those of the coordinator's own addresses, so any web server over TO is a mirror. Blobs
 come before the files that name them, and go after. Nothing secret is among them: whoever can guess
-a digest gets the same bytes from the coordinator.
+a digest gets the same bytes from the coordinator. Of a private project the blobs are sealed anyhow;
+metadata and log are sealed with its newest key, and P is a name that says nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -24,7 +26,9 @@ import msgspec
 
 from pleb_coordinator.blobs.parts import leaves_in
 from pleb_coordinator.blobs.store import damaged_blob
+from pleb_coordinator.core.access import is_private
 from pleb_coordinator.core.records import VersionInput
+from pleb_coordinator.steps.access import blobs_of
 from pleb_coordinator.steps.version_log import log_of, sign_head
 from pleb_coordinator.store.references import METADATA
 from pleb_shared.protocol.limits import LIMITS
@@ -39,7 +43,14 @@ if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
 
-__all__ = ["LoggedVersion", "MirrorFiles", "Synced", "files_for_mirror", "sync_mirror"]
+__all__ = [
+    "LoggedVersion",
+    "MirrorFiles",
+    "Synced",
+    "files_for_mirror",
+    "mirror_name",
+    "sync_mirror",
+]
 
 _READ_BYTES: Final = 2**20
 _PAGE: Final = 500
@@ -115,15 +126,23 @@ def files_for_mirror(tx: Transaction, deps: Deps, project: Project) -> MirrorFil
             envelopes[number] = tx.projects.envelope(project.id, number)
         except LookupError:
             continue  # a restored coordinator may lack some
+    blobs = blobs_of(deps, project)
     lines = log_of(tx, project)
     return MirrorFiles(
-        project=project.name,
+        project=mirror_name(deps, project),
         digests=frozenset(digests),
-        metadata=envelopes,
-        log=bytes(log),
-        entries=b"\n".join(lines),
-        head=sign_head(deps, project, lines),
+        metadata={number: blobs.sealed(envelope) for number, envelope in envelopes.items()},
+        log=blobs.sealed(bytes(log)),
+        entries=blobs.sealed(b"\n".join(lines)),
+        head=blobs.sealed(sign_head(deps, project, lines)),
     )
+
+
+def mirror_name(deps: Deps, project: Project) -> str:
+    """Return what a project is called on a mirror: its name, or of a private one a secret's."""
+    if not is_private(project):
+        return project.name
+    return hmac.digest(deps.secret, f"pleb mirror\n{project.name}".encode(), "sha256").hex()[:40]
 
 
 def _versions(tx: Transaction, project: Project) -> Iterator[VersionRow]:

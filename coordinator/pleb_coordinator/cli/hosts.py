@@ -66,7 +66,15 @@ def ban(asker: Asker, options: argparse.Namespace, output: Output) -> int:
         project=options.project, host=options.host, days=options.days, reason=options.reason
     )
     found = asker.ask(command)
-    output.result(found, [f"{found.name} is banned."])
+    said = f"{found.name} is banned."
+    if found.key_replaced:
+        said = (
+            f"{found.name} and all of its account are removed. The project has a new key: what is "
+            "made from now on they cannot read; what they have they keep."
+        )
+        if found.invites_revoked:
+            said += f" The invite that they used is revoked ({found.invites_revoked})."
+    output.result(found, [said])
     return 0
 
 

@@ -37,13 +37,15 @@ def new(asker: Asker, options: argparse.Namespace, output: Output) -> int:
         proven=options.proven,
         uses=options.uses,
         days=days,
+        project=options.project,
     )
     found = asker.ask(command)
-    output.result(found, [found.token])
+    output.result(found, [found.link or found.token])
     if not output.as_json:
         what = f"one {found.role}" if found.uses == 1 else f"{found.uses} times {found.role}"
         what += " of team " + found.team if found.team else ""
         what += ", proven from the start" if found.proven else ""
+        what += f" in {found.project}" if found.project else ""
         output.progress(f"For {what}, valid for {found.days:.3g} days. It is not shown again.")
     return 0
 
@@ -58,12 +60,13 @@ def list_invites(asker: Asker, _: argparse.Namespace, output: Output) -> int:
             one.state,
             f"{one.used}/{one.uses}",
             shown_day(one.expires_at),
+            one.project,
             one.team,
             one.note,
         )
         for one in found
     ]
-    head = ("INVITE", "ROLE", "STATE", "USED", "UNTIL", "TEAM", "NOTE")
+    head = ("INVITE", "ROLE", "STATE", "USED", "UNTIL", "PROJECT", "TEAM", "NOTE")
     output.result(found, table(head, rows, "No invite yet: `pleb-coordinator invite new`."))
     return 0
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pleb_coordinator.admin.access import opened
+from pleb_coordinator.admin.access import now, opened
 from pleb_coordinator.admin.models import (
     ListVersions,
     RollBack,
@@ -15,7 +15,8 @@ from pleb_coordinator.admin.models import (
     wanted_version,
 )
 from pleb_coordinator.home.config import read_config
-from pleb_coordinator.steps import open_blobs
+from pleb_coordinator.steps import deps_of
+from pleb_coordinator.steps.access import blobs_of
 from pleb_shared.errors import InputError
 from pleb_shared.tensors.average import first_averaged, moving_average
 from pleb_shared.tensors.layout import save_tensors
@@ -72,7 +73,7 @@ def show(asker: Asker, options: argparse.Namespace, output: Output) -> int:
 
 def export(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Write a version as safetensors: a normal state_dict."""
-    blobs = open_blobs(home, read_config(home.config_file))
+    deps = deps_of(home, now, read_config(home.config_file))
     with opened(home) as store, store.read() as tx:
         project = tx.projects.find(options.project)
         row = wanted_version(tx, project, options.epoch, options.version, best=options.best)
@@ -82,9 +83,10 @@ def export(home: Home, options: argparse.Namespace, output: Output) -> int:
             tx.versions.source(project.id, row.epoch, number)
             for number in range(first, row.number + 1)
         ]
+    blobs = blobs_of(deps, project)
     versions = (read_version(source, metadata, blobs.get) for source in sources)
     version = moving_average(versions, options.ema or 0.0)
-    tensors = whole_model(version, metadata.model, blobs.get)
+    tensors = whole_model(version, metadata.model, blobs.get, checked=True)
     try:
         options.file.write_bytes(save_tensors(tensors))
     except OSError as error:

@@ -51,6 +51,12 @@ def add_projects(commands: Commands) -> None:
     new.add_argument(
         "--proven", action="store_true", help="hosts count without exams from the start"
     )
+    new.add_argument(
+        "--project",
+        default="",
+        metavar="PROJECT",
+        help="for this project alone: prints a link; a private project needs such an invite",
+    )
     new.add_argument("--uses", type=count, default=1, metavar="N", help="for N hosts (1)")
     valid = new.add_mutually_exclusive_group()
     valid.add_argument("--days", type=days, default=7.0, help="how long it is valid (7)")

@@ -5,20 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pleb_shared.errors import InputError, Refusal, RefusalCode
+from pleb_shared.protocol.messages import Role
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from pleb_coordinator.core.records import Invite
-    from pleb_shared.protocol.messages import Role
 
 __all__ = ["check_invite", "check_team"]
 
 _LONGEST_TEAM: Final = 40
+_OPERATORS: Final = frozenset({Role.TRUSTED, Role.ADMIN})
 
 
-def check_invite(invite: Invite | None, roles: Collection[Role], now: float) -> Invite:
-    """Return the invite if it can be used now for one of the roles.
+def check_invite(
+    invite: Invite | None,
+    roles: Collection[Role],
+    now: float,
+    project: str = "",
+    *,
+    private: bool = False,
+) -> Invite:
+    """Return the invite if it can be used now for one of the roles, in `project` where it is named.
+
+    Into a private project lead only its own invites, and those by which the operator's own
+    machines join all.
 
     Raises:
         Refusal: `invalid_invite`, with the reason.
@@ -33,6 +44,10 @@ def check_invite(invite: Invite | None, roles: Collection[Role], now: float) -> 
         reason = "has run out"
     elif invite.role not in roles:
         reason = f"is for the role {invite.role!s}"
+    elif invite.project not in {"", project} or (
+        private and not invite.project and invite.role not in _OPERATORS
+    ):
+        reason = "is for another project"
     else:
         return invite
     message = f"The invite {reason}: ask the operator for a new one."

@@ -182,8 +182,15 @@ class Project(Record, frozen=True):
     """When this coordinator was last restored from a backup, which hosts are told; 0: never."""
     extended: bool
     """Whether it goes on to its last version, past its target and its patience."""
+    key_numbers: str
+    """Of a private project: the numbers of its keys, with spaces between them."""
     facts: Facts
     metadata: ProjectMetadata
+
+    @property
+    def keys(self) -> list[int]:
+        """The numbers of a private project's keys, the newest one last; none: it is public."""
+        return [int(number) for number in self.key_numbers.split()]
 
     @property
     def effective_tolerance(self) -> float:
@@ -655,6 +662,9 @@ class Invite(Record, frozen=True):
     """How many hosts may use it."""
     used: int = 0
     """How many have."""
+    project: str = ""
+    """The one project that it is for; empty: all public ones, and with the roles of the operator's
+    own machines private ones, too."""
 
 
 class Evaluation(Record, frozen=True):

@@ -30,6 +30,7 @@ from pleb_coordinator.core.records import (
 )
 from pleb_coordinator.core.rounds import ready
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
+from pleb_coordinator.steps.access import blobs_of, is_key_replaced
 from pleb_coordinator.steps.activity import settle
 from pleb_coordinator.steps.files import keep_blobs
 from pleb_coordinator.steps.lookback import Looks, doubtful, hold, looks_of
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.core.records import StoredDelta
     from pleb_coordinator.core.suspicion import Signal
     from pleb_coordinator.steps import Deps
+    from pleb_coordinator.steps.access import ProjectBlobs
     from pleb_coordinator.store.transaction import Transaction
 
 __all__ = ["RoundWork", "commit", "compute", "find"]
@@ -131,19 +133,20 @@ def compute(deps: Deps, work: RoundWork) -> VersionRow | dict[int, Signal]:
     if doubts := doubtful(work.looks):
         return doubts
     metadata, previous = work.project.metadata, work.previous
-    version = read_version(previous.readable_source, metadata, deps.blobs.get)
+    blobs = blobs_of(deps, work.project)
+    version = read_version(previous.readable_source, metadata, blobs.get)
     warm_start = is_warm_start(work.inputs)
     deltas = [
         (deps.blobs.delta_view(stored, entry.digest), entry.weight)
         for stored, entry in zip(work.deltas, work.inputs, strict=True)
     ]
-    state = _state(deps, work, version)
+    state = _state(blobs, work, version)
     chunks = chunks_of(work.inputs, previous.number)
     noise = deps.noise_key.seed(metadata, previous.number + 1, work.inputs)
     made = next_version(
         version, state, deltas, metadata, warm_start=warm_start, chunks=chunks, noise=noise
     )
-    return _row(deps, work, made, digest_of(noise) if noise else "")
+    return _row(deps, blobs, work, made, digest_of(noise) if noise else "")
 
 
 def commit(
@@ -152,7 +155,8 @@ def commit(
     """Make `row` the newest version and close its round, or hold the results that are doubtful.
 
     Returns:
-        False: another process was first, or a verdict has changed the inputs meanwhile.
+        False: another process was first, a verdict has changed the inputs meanwhile, or the
+            project's key was replaced, so that the version must be sealed with the new one.
 
     Raises:
         LookupError: one of its files is being deleted right now.
@@ -165,6 +169,8 @@ def commit(
     if isinstance(row, dict):
         hold(tx, now, row)
         return True
+    if is_key_replaced(tx, work.project):
+        return False
     if not (tx.rounds.close(round_, now) and tx.versions.add(row)):
         return False
     keep_blobs(tx, deps, row.blobs)
@@ -199,15 +205,17 @@ def _close_late(tx: Transaction, unit: UnitRow, now: float) -> None:
     tx.assignments.cancel_unsent(unit.id, (Purpose.PRIMARY,))
 
 
-def _row(deps: Deps, work: RoundWork, made: Made, noise: str) -> VersionRow:
+def _row(deps: Deps, blobs: ProjectBlobs, work: RoundWork, made: Made, noise: str) -> VersionRow:
+    """Return the version's row, its blobs stored as hosts get them."""
     previous = work.previous
     number = previous.number + 1
-    snapshot, state = b"", made.state.to_bytes()
+    difference, state = blobs.sealed(made.difference), blobs.sealed(made.state.to_bytes())
+    snapshot = b""
     if number % snapshot_interval(difference_format(work.project.metadata)) == 0:
-        snapshot = save_tensors(made.version)
+        snapshot = blobs.sealed(save_tensors(made.version))
     before = name_of(deps.blobs, previous.snapshot) if previous.snapshot else None
-    source = following_source(previous, before, made.digest, made.difference)
-    leaves = join_leaves(work.leaves)
+    source = following_source(previous, before, made.digest, difference)
+    leaves = blobs.sealed(join_leaves(work.leaves))
     deps.blobs.put(leaves)
     return VersionRow(
         project=previous.project,
@@ -215,7 +223,7 @@ def _row(deps: Deps, work: RoundWork, made: Made, noise: str) -> VersionRow:
         number=number,
         digest=made.digest,
         metadata_number=work.project.metadata_number,
-        difference=deps.blobs.put(made.difference),
+        difference=deps.blobs.put(difference),
         outer_state=deps.blobs.put(state),
         snapshot=deps.blobs.put(snapshot) if snapshot else "",
         inputs=work.inputs,
@@ -225,17 +233,17 @@ def _row(deps: Deps, work: RoundWork, made: Made, noise: str) -> VersionRow:
         norms=parameter_norms(made.version, work.project.metadata.model),
         results=len(work.inputs),
         delta_bytes=sum(stored.size for stored in work.deltas),
-        blob_bytes=len(made.difference) + len(state) + len(snapshot),
+        blob_bytes=len(difference) + len(state) + len(snapshot),
         noise=noise,
         leaves=blob_of(leaves),
     )
 
 
-def _state(deps: Deps, work: RoundWork, version: Tensors) -> OuterState:
+def _state(blobs: ProjectBlobs, work: RoundWork, version: Tensors) -> OuterState:
     """Return the outer step's state; `version` has the shapes of the model's tensors."""
     if work.previous.number == 0:
         return OuterState.initial(version, work.project.metadata.model)
-    return OuterState.from_bytes(deps.blobs.get(work.previous.outer_state))
+    return OuterState.from_bytes(blobs.get(work.previous.outer_state))
 
 
 def _leaves(tx: Transaction, unit: UnitRow) -> Iterator[bytes]:

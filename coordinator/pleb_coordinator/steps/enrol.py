@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pleb_coordinator.core.access import Reader, ReaderKind, is_private, unknown_project
 from pleb_coordinator.core.invites import check_invite
 from pleb_coordinator.core.newcomers import DAY_SECONDS, check_newcomer
+from pleb_coordinator.steps.access import box_for
 from pleb_coordinator.steps.family import hosts_elsewhere
 from pleb_coordinator.store.hosts import NewHost
-from pleb_shared.errors import Refusal
+from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of, fingerprint_of
 from pleb_shared.protocol.limits import PROTOCOLS
 from pleb_shared.protocol.messages import EnrolReply, EnrolRequest, Role
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["enrol"]
 
+_BANNED_SECONDS: Final = 300.0
 _HOST_ROLES: Final = frozenset({Role.HOST, Role.TRUSTED, Role.ADMIN})
 
 
@@ -40,6 +43,8 @@ def enrol(
     invite = None
     if request.invite is not None and (known is None or not known.trusted):
         invite = _redeem(tx, project, request, known, now)
+    if is_private(project):
+        _check_member(tx, project, request, known, invite, now)
     if known is None and invite is None and network:
         _check_newcomer(tx, deps, project, network, now)
     new = NewHost(
@@ -67,7 +72,39 @@ def enrol(
         role=host.role,
         sequence=host.sequence,
         issued_at=int(now),
+        box=_box(deps, project, host, request.seal_to),
     )
+
+
+def _box(deps: Deps, project: Project, host: Host, seal_to: str | None) -> bytes | None:
+    """Return by what a member reads a private project; None: it is public, or no key came."""
+    if not is_private(project) or seal_to is None:
+        return None
+    reader = Reader(project.name, ReaderKind.HOST, host.fingerprint)
+    return box_for(deps, project.name, project.keys, reader, seal_to, host.fingerprint)
+
+
+def _check_member(
+    tx: Transaction,
+    project: Project,
+    request: EnrolRequest,
+    known: Host | None,
+    invite: Invite | None,
+    now: float,
+) -> None:
+    """Let into a private project who was invited, and other PCs of a member's account.
+
+    Raises:
+        Refusal: `banned`; `unknown_project` for everybody else, as if there were none.
+    """
+    if known is not None and known.banned_until > now:
+        message = f"This host is banned from {project.name}: ask who invited you."
+        raise Refusal(RefusalCode.BANNED, message, retry_after_seconds=_BANNED_SECONDS)
+    if known is not None or invite is not None:
+        return
+    account = tx.hosts.of_account(project.id, fingerprint_of(request.account_key))
+    if not account or any(host.banned_until > now for host in account):
+        raise unknown_project(project.name)
 
 
 def _known(tx: Transaction, project: Project, fingerprint: str) -> Host | None:
@@ -93,7 +130,13 @@ def _redeem(
         elsewhere = hosts_elsewhere(tx, project, host, account)
         if any(one.invite == token_hash for one in elsewhere):
             return used
-    invite = check_invite(tx.invites.find(token_hash), _HOST_ROLES, now)
+    private = is_private(project)
+    try:
+        invite = check_invite(used, _HOST_ROLES, now, project.name, private=private)
+    except Refusal as refusal:
+        if private and known is None:  # a guess must not show that there is something to guess
+            raise unknown_project(project.name) from refusal
+        raise
     tx.invites.use(token_hash, now)
     return invite
 

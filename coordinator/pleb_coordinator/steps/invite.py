@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["new_invite"]
 
 
-def new_invite(
+def new_invite(  # noqa: PLR0913 - each is a column of the invite
     tx: Transaction,
     deps: Deps,
     role: Role,
@@ -25,10 +25,12 @@ def new_invite(
     team: str = "",
     proven: bool = False,
     uses: int = 1,
+    project: str = "",
 ) -> str:
     """Return the token of a new invite; it works `uses` times. Only its hash is kept.
 
-    Hosts that enrol with it join `team`; with `proven` they need no exams.
+    Hosts that enrol with it join `team`; with `proven` they need no exams. `project`: the only one
+    that it is for.
     """
     token = deps.random_bytes(24).hex()
     now = deps.clock()
@@ -45,6 +47,7 @@ def new_invite(
             proven=proven,
             uses=uses,
             used=0,
+            project=project,
         )
     )
     return token

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.aggregation.versions import first_source
+from pleb_coordinator.core.access import Reader, ReaderKind, is_private
 from pleb_coordinator.core.assignment_state import AssignmentEvent
 from pleb_coordinator.core.invites import check_invite
 from pleb_coordinator.core.records import Project, Upload, VersionRow
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
+from pleb_coordinator.steps.access import box_for, new_key_number
 from pleb_coordinator.steps.activity import follow_researcher, settle
 from pleb_coordinator.steps.family import check_family
 from pleb_coordinator.steps.files import lost_blobs
@@ -71,7 +73,7 @@ def answer_question(tx: Transaction, deps: Deps, question: PublishQuestion) -> P
     if known is None:
         _check_publisher(tx, question.invite or "", now)
     elif known.root_key != question.root_key:
-        raise _other_root(known)
+        raise _other_root(tx, known, question.invite or "", now)
     return PublishAnswer(
         protocol=max(set(question.protocols) & set(PROTOCOLS), default=PROTOCOLS[0]),
         project=question.project,
@@ -79,7 +81,21 @@ def answer_question(tx: Transaction, deps: Deps, question: PublishQuestion) -> P
         epoch=0 if known is None else known.epoch,
         free_bytes=deps.blobs.free_bytes(),
         issued_at=int(now),
+        box=_box(deps, known, question),
     )
+
+
+def _box(deps: Deps, known: Project | None, question: PublishQuestion) -> bytes | None:
+    """Return by what the researcher reads and seals a private project; None: it is public.
+
+    A project that is not here yet may become one, so there is a first key for it.
+    """
+    if question.seal_to is None or (known is not None and not is_private(known)):
+        return None
+    numbers = [new_key_number(deps)] if known is None else known.keys
+    root = fingerprint_of(question.root_key)
+    reader = Reader(question.project, ReaderKind.ROOT, root)
+    return box_for(deps, question.project, numbers, reader, question.seal_to, root)
 
 
 def publish(
@@ -169,6 +185,8 @@ def _admitted(tx: Transaction, deps: Deps, publication: Publication) -> tuple[Pr
     known = _known(tx, metadata.project)
     siblings = check_family(tx, metadata, publication.root_path[0])
     if known is not None:
+        if known.root_key not in publication.root_path:
+            raise _other_root(tx, known, publication.invite, now)
         _check_keys(known, publication)
         _check_renewal(known, metadata)
         return known, ""
@@ -220,7 +238,7 @@ def _check_keys(known: Project, publication: Publication) -> None:
     """
     metadata = publication.metadata
     if known.root_key not in publication.root_path:
-        raise _other_root(known)
+        raise _name_is_taken(known)
     if metadata.roots[: len(known.metadata.roots)] != known.metadata.roots:
         message = f"The metadata leaves out changes of {known.name!r}'s root key that were made."
         raise Refusal(RefusalCode.STALE_METADATA, message)
@@ -229,7 +247,18 @@ def _check_keys(known: Project, publication: Publication) -> None:
         raise Refusal(RefusalCode.STALE_METADATA, message)
 
 
-def _other_root(known: Project) -> Refusal:
+def _other_root(tx: Transaction, known: Project, invite: str, now: float) -> Refusal:
+    """Return the refusal of another's project; of a private one only publishers hear of it.
+
+    Raises:
+        Refusal: `invalid_invite`, as for a project that is not here.
+    """
+    if is_private(known):
+        _check_publisher(tx, invite, now)
+    return _name_is_taken(known)
+
+
+def _name_is_taken(known: Project) -> Refusal:
     message = (
         f"Project {known.name!r} belongs to another root key: choose another name, or sign "
         "with the newest key if it was rotated."
@@ -238,6 +267,8 @@ def _other_root(known: Project) -> Refusal:
 
 
 def _check_renewal(known: Project, metadata: ProjectMetadata) -> None:
+    if metadata.access == "invited" and metadata.epoch > known.epoch:
+        _check_newest_key(known, metadata)
     if metadata.number < known.metadata_number or metadata.epoch < known.epoch:
         message = (
             f"Metadata {known.metadata_number} of epoch {known.epoch} is in force: "
@@ -247,6 +278,12 @@ def _check_renewal(known: Project, metadata: ProjectMetadata) -> None:
     if metadata.number == known.metadata_number and metadata != known.metadata:
         message = f"Metadata {metadata.number} is in force with other content: raise the number."
         raise Refusal(RefusalCode.STALE_METADATA, message)
+    if metadata.access != known.metadata.access:
+        message = (
+            f"{known.name} is {known.metadata.access}, and stays so: who could read it has read "
+            "it. Publish it under another name."
+        )
+        raise Refusal(RefusalCode.MALFORMED, message)
     changes = epoch_changes(known.metadata, metadata) if metadata.epoch == known.epoch else []
     if changes:
         message = (
@@ -254,6 +291,16 @@ def _check_renewal(known: Project, metadata: ProjectMetadata) -> None:
             "publish with --new-epoch to start again from version 0."
         )
         raise Refusal(RefusalCode.MALFORMED, message)
+
+
+def _check_newest_key(known: Project, metadata: ProjectMetadata) -> None:
+    """Check that a new epoch's files are sealed with the newest key: somebody may be gone."""
+    if metadata.sealed_with < max(known.keys, default=0):
+        message = (
+            "The files are sealed with a key that was replaced, since somebody was removed: run "
+            "`pleb-project publish` again."
+        )
+        raise Refusal(RefusalCode.STALE_METADATA, message)
 
 
 def _slot(tx: Transaction, deps: Deps, owner: int, blob: Blob, now: float) -> BlobSlot:
@@ -313,6 +360,8 @@ def _create(tx: Transaction, publication: Publication, findings: Findings, now: 
     metadata = publication.metadata
     project = tx.projects.add(metadata.project, metadata.root_key, metadata.epoch, now)
     _put_in_force(tx, publication, project, findings, now)
+    if metadata.access == "invited":
+        tx.projects.set_keys(project, [metadata.sealed_with])
     tx.versions.add(_version_0(project, metadata, now))
     tx.events.add(project, now, "published", number=metadata.number)
 
@@ -322,6 +371,8 @@ def _renew(
 ) -> None:
     metadata = publication.metadata
     _put_in_force(tx, publication, known.id, findings, now)
+    if metadata.sealed_with and metadata.sealed_with not in known.keys:  # lost with a restore
+        tx.projects.set_keys(known.id, [*known.keys, metadata.sealed_with])
     tx.events.add(known.id, now, "published", number=metadata.number, epoch=metadata.epoch)
     if metadata.root_key != known.root_key:
         tx.events.add(known.id, now, "root_changed", key=fingerprint_of(metadata.root_key))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pleb_coordinator.core.records import Facts
+from pleb_coordinator.steps.access import blobs_to_publish, check_mark
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.flops import flops_per_evaluation, flops_per_step
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pleb_coordinator.steps import Deps
+    from pleb_coordinator.steps.access import ProjectBlobs
     from pleb_coordinator.steps.files import BlobsSeen
     from pleb_shared.protocol.unit import Blob
 
@@ -133,7 +135,10 @@ def examine(deps: Deps, publication: Publication, seen: BlobsSeen | None = None)
     missing = _missing(deps, [*_named(metadata), *publication.blobs])
     if missing:
         return Findings(missing, None)
-    raw = deps.blobs.get(metadata.data.shards.digest)
+    for digest in {blob.digest for blob in _named(metadata)}:
+        check_mark(deps, metadata, digest)
+    sealed = blobs_to_publish(deps, metadata)
+    raw = sealed.get(metadata.data.shards.digest)
     shards = strict_json.decode(raw, ShardList, most_bytes=LIMITS.shard_list_bytes)
     every = [*shards.train, *shards.holdout]
     blobs = [found.blob for found in every]
@@ -141,12 +146,13 @@ def examine(deps: Deps, publication: Publication, seen: BlobsSeen | None = None)
     if missing:
         return Findings(missing, None)
     for shard in every:
-        _check_shard(deps, shard, metadata.data)
-    _check_initial(deps, metadata)
-    _check_base(deps, metadata.model)
+        check_mark(deps, metadata, shard.digest)
+        _check_shard(sealed, shard, metadata.data)
+    _check_initial(sealed, metadata)
+    _check_base(sealed, metadata.model)
     facts = Facts(
-        flops_per_step=_check_graphs(deps, metadata),
-        chunk_flops=_check_chunks(deps, metadata),
+        flops_per_step=_check_graphs(sealed, metadata),
+        chunk_flops=_check_chunks(sealed, metadata),
         train_shards=len(shards.train),
         holdout_shards=len(shards.holdout),
         holdout_examples=sum(found.examples for found in shards.holdout),
@@ -183,23 +189,23 @@ def _missing(deps: Deps, blobs: list[Blob]) -> tuple[Blob, ...]:
     return tuple(missing.values())
 
 
-def _check_graphs(deps: Deps, metadata: ProjectMetadata) -> int:
+def _check_graphs(blobs: ProjectBlobs, metadata: ProjectMetadata) -> int:
     """Return the FLOPs of one training step; both graphs must parse and be allowed."""
     try:
-        flops_per_evaluation(parse_graph(deps.blobs.get(metadata.evaluation_graph.digest)))
-        return flops_per_step(parse_graph(deps.blobs.get(metadata.training_graph.digest)))
+        flops_per_evaluation(parse_graph(blobs.get(metadata.evaluation_graph.digest)))
+        return flops_per_step(parse_graph(blobs.get(metadata.training_graph.digest)))
     except InputError as error:
         message = f"A graph cannot be used: {error}"
         raise Refusal(RefusalCode.MALFORMED, message) from error
 
 
-def _check_chunks(deps: Deps, metadata: ProjectMetadata) -> dict[str, int]:
+def _check_chunks(blobs: ProjectBlobs, metadata: ProjectMetadata) -> dict[str, int]:
     """Return by chunk the FLOPs of one training step; its graph must have the chunk's tensors."""
     found = {}
     for chunk in metadata.chunks:
         view = chunk_view(metadata, chunk.name)
         try:
-            graph = parse_graph(deps.blobs.get(chunk.training_graph.digest))
+            graph = parse_graph(blobs.get(chunk.training_graph.digest))
             found[chunk.name] = flops_per_step(graph)
         except InputError as error:
             message = f"The graph of chunk {chunk.name!r} cannot be used: {error}"
@@ -211,12 +217,12 @@ def _check_chunks(deps: Deps, metadata: ProjectMetadata) -> dict[str, int]:
     return found
 
 
-def _check_shard(deps: Deps, shard: Shard, data: DataSpec) -> None:
+def _check_shard(blobs: ProjectBlobs, shard: Shard, data: DataSpec) -> None:
     """Check that a shard has the inputs and as many examples as the list says.
 
     Evaluations are sized and weighted by it, and agents would find a fault only in the unit.
     """
-    found = read_header(partial(deps.blobs.read, shard.digest))
+    found = read_header(partial(blobs.read, shard.digest))
     wanted = {
         spec.name: TensorSpec(name=spec.name, dtype=spec.dtype, shape=[shard.examples, *spec.shape])
         for spec in data.inputs
@@ -238,9 +244,9 @@ def _shown(specs: dict[str, TensorSpec]) -> str:
     return ", ".join(f"{spec.name} {spec.dtype} {spec.shape}" for spec in specs.values())
 
 
-def _check_initial(deps: Deps, metadata: ProjectMetadata) -> None:
+def _check_initial(blobs: ProjectBlobs, metadata: ProjectMetadata) -> None:
     model = metadata.model
-    tensors = load_tensors(deps.blobs.get(model.initial.digest))
+    tensors = load_tensors(blobs.get(model.initial.digest))
     found = version_digest(tensors, model)
     if found != model.initial_digest:
         message = f"Version 0 has digest {found[:12]}..., not {model.initial_digest[:12]}..."
@@ -251,7 +257,7 @@ def _check_initial(deps: Deps, metadata: ProjectMetadata) -> None:
             raise Refusal(RefusalCode.NOT_FINITE, message)
 
 
-def _check_base(deps: Deps, model: ModelSpec) -> None:
+def _check_base(blobs: ProjectBlobs, model: ModelSpec) -> None:
     """Check that the base holds the tensors that the metadata names; its numbers are not read.
 
     They may be infinite, as those of a mask; and no version is computed from them here.
@@ -263,9 +269,9 @@ def _check_base(deps: Deps, model: ModelSpec) -> None:
     if model.base is None:
         return
     blob = model.base.blob
-    read = partial(deps.blobs.read, blob.digest)
+    read = partial(blobs.read, blob.digest)
     check_specs(read_header(read, BASE_HEADER_BYTES), model.base.tensors)
     size = 8 + int.from_bytes(read(0, 8), "little") + tensor_bytes(model.base.tensors)
-    if blob.size != size:
-        message = f"The model's base has {blob.size} bytes; its tensors make {size}."
+    if blobs.size(blob.digest) != size:
+        message = f"The model's base has {blobs.size(blob.digest)} bytes; its tensors make {size}."
         raise Refusal(RefusalCode.WRONG_SIZE, message)

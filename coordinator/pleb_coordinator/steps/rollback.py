@@ -20,6 +20,7 @@ import numpy as np
 
 from pleb_coordinator.aggregation.chunked import chunks_of
 from pleb_coordinator.aggregation.outer_step import OuterState, next_version
+from pleb_coordinator.blobs.parts import stored
 from pleb_coordinator.core.planning import is_warm_start
 from pleb_coordinator.core.records import (
     Kept,
@@ -29,11 +30,11 @@ from pleb_coordinator.core.records import (
     VersionRow,
 )
 from pleb_coordinator.core.unit_state import UnitState
+from pleb_coordinator.steps.access import blobs_of, is_key_replaced
 from pleb_coordinator.steps.activity import settle
 from pleb_coordinator.steps.files import keep_blobs
 from pleb_coordinator.steps.outcome import cancel_unit
 from pleb_shared.errors import InputError
-from pleb_shared.protocol.parts import blob_of
 from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.tensors.distance import parameter_norms
 from pleb_shared.tensors.format import buffer_dtype, difference_format
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from pleb_coordinator.steps import Deps
+    from pleb_coordinator.steps.access import ProjectBlobs
     from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.protocol.project import ProjectMetadata
     from pleb_shared.protocol.unit import VersionSource
@@ -143,10 +145,11 @@ def compute(deps: Deps, work: Restoration) -> VersionRow:
     """
     project, good = work.project, work.good
     metadata, number = project.metadata, project.version + 1
-    version = read_version(good.readable_source, metadata, deps.blobs.get)
-    outer_state, snapshot = good.outer_state, save_tensors(version)
+    blobs = blobs_of(deps, project)
+    version = read_version(good.readable_source, metadata, blobs.get)
+    outer_state, snapshot = good.outer_state, blobs.sealed(save_tensors(version))
     if not outer_state:
-        outer_state = deps.blobs.put(_outer_state(deps, work).to_bytes())
+        outer_state = deps.blobs.put(blobs.sealed(_outer_state(deps, work).to_bytes()))
     return VersionRow(
         project=project.id,
         epoch=project.epoch,
@@ -157,7 +160,7 @@ def compute(deps: Deps, work: Restoration) -> VersionRow:
         outer_state=outer_state,
         snapshot=deps.blobs.put(snapshot),
         inputs=(),
-        source=_source(deps, good, number, metadata),
+        source=_source(blobs, good, number, metadata),
         train_loss=good.train_loss,
         made_at=deps.clock(),
         restores=good.number,
@@ -171,14 +174,14 @@ def commit(tx: Transaction, deps: Deps, work: Restoration, row: VersionRow) -> b
     """Make `row` the newest version, and end the round of the one that is taken back.
 
     Returns:
-        False: a newer version was made meanwhile.
+        False: a newer version was made meanwhile, or the project's key was replaced.
 
     Raises:
         LookupError: one of its files is being deleted right now.
     """
     now, project = deps.clock(), work.project
     place = (project.id, project.epoch, project.version)
-    if not tx.projects.advance(*place, row.number):
+    if is_key_replaced(tx, project) or not tx.projects.advance(*place, row.number):
         return False
     keep_blobs(tx, deps, row.blobs)
     tx.versions.add(row)
@@ -205,9 +208,10 @@ def commit(tx: Transaction, deps: Deps, work: Restoration, row: VersionRow) -> b
 def _outer_state(deps: Deps, work: Restoration) -> OuterState:
     """Return the outer state of `work.good`, recomputed from the last one that is kept."""
     metadata, start = work.project.metadata, work.start
-    version = read_version(start.readable_source, metadata, deps.blobs.get)
+    blobs = blobs_of(deps, work.project)
+    version = read_version(start.readable_source, metadata, blobs.get)
     state = (
-        OuterState.from_bytes(deps.blobs.get(start.outer_state))
+        OuterState.from_bytes(blobs.get(start.outer_state))
         if start.outer_state
         else OuterState.initial(version, metadata.model)
     )
@@ -232,7 +236,9 @@ def _outer_state(deps: Deps, work: Restoration) -> OuterState:
     return state
 
 
-def _source(deps: Deps, good: VersionRow, number: int, metadata: ProjectMetadata) -> VersionSource:
+def _source(
+    blobs: ProjectBlobs, good: VersionRow, number: int, metadata: ProjectMetadata
+) -> VersionSource:
     """Return how a host gets the restored version: as it got the good one.
 
     The numbers are counted back from the new one. The last difference is the one that led to the
@@ -245,9 +251,7 @@ def _source(deps: Deps, good: VersionRow, number: int, metadata: ProjectMetadata
         encoding = difference_format(metadata)
         zeros: Tensors = {s.name: np.zeros(s.shape, np.float32) for s in metadata.model.parameters}
         zeros |= {s.name: np.zeros(s.shape, buffer_dtype(s)) for s in metadata.model.buffers}
-        data = pack(encoding.encode(zeros))
-        deps.blobs.put(data)
-        differences = [blob_of(data)]
+        differences = [stored(blobs.blobs, blobs.sealed(pack(encoding.encode(zeros))))]
     return msgspec.structs.replace(
         before,
         number=number,

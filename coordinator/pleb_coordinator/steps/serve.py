@@ -139,7 +139,10 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
         verdicts=verdicts,
         no_work=no_work,
         restored_at=project.restored_at,
-        lan_key=lan_key(deps.secret, project.name, lan_period(context.now)),
+        lan_key=lan_key(
+            deps.secret, project.name, lan_period(context.now), max(project.keys, default=0)
+        ),
+        key_number=max(project.keys, default=0),
     )
     payload = strict_json.encode(statement)
     online_key = deps.online_keys.of(project.metadata.delegation.online_key)

@@ -16,6 +16,7 @@ from pleb_coordinator.aggregation.versions import snapshot_interval
 from pleb_coordinator.blobs.parts import name_of, stored
 from pleb_coordinator.core.keeping import Bounds, curve_step, is_milestone, to_reduce
 from pleb_coordinator.core.records import Kept
+from pleb_coordinator.steps.access import blobs_of
 from pleb_coordinator.steps.activity import best_of
 from pleb_coordinator.steps.files import keep_blobs, keep_less, remove_delta
 from pleb_shared.protocol.limits import LIMITS
@@ -39,6 +40,7 @@ __all__ = ["Reduction", "commit", "compute", "find"]
 class Reduction:
     """A version of which less is to be kept."""
 
+    project: Project
     row: VersionRow
     metadata: ProjectMetadata
     kept: Kept
@@ -77,9 +79,9 @@ def compute(deps: Deps, work: Reduction) -> Blob | None:
         return None
     if row.snapshot:
         return name_of(deps.blobs, row.snapshot)
-    version = read_version(row.readable_source, work.metadata, deps.blobs.get)
-    data = save_tensors(version)
-    return stored(deps.blobs, data)
+    blobs = blobs_of(deps, work.project)
+    version = read_version(row.readable_source, work.metadata, blobs.get)
+    return stored(deps.blobs, blobs.sealed(save_tensors(version)))
 
 
 def commit(tx: Transaction, deps: Deps, work: Reduction, snapshot: Blob | None) -> bool:
@@ -139,9 +141,9 @@ def _oldest(tx: Transaction, project: Project, kept: Kept) -> VersionRow | None:
 def _reduction(tx: Transaction, deps: Deps, project: Project, row: VersionRow) -> Reduction:
     metadata = tx.projects.metadata_at(project.id, row.metadata_number)
     if row.kept is Kept.EXACT:
-        return Reduction(row, metadata, Kept.READABLE)
+        return Reduction(project, row, metadata, Kept.READABLE)
     outlives = _outlives(tx, deps, project, metadata, row.epoch, row.number)
-    return Reduction(row, metadata, Kept.MILESTONE if outlives else Kept.LISTED)
+    return Reduction(project, row, metadata, Kept.MILESTONE if outlives else Kept.LISTED)
 
 
 def _outlived(tx: Transaction, deps: Deps, project: Project) -> Reduction | None:
@@ -156,7 +158,7 @@ def _outlived(tx: Transaction, deps: Deps, project: Project) -> Reduction | None
         row = tx.versions.get(project.id, epoch, number)
         metadata = tx.projects.metadata_at(project.id, row.metadata_number)
         if not _outlives(tx, deps, project, metadata, epoch, number):
-            return Reduction(row, metadata, Kept.LISTED)
+            return Reduction(project, row, metadata, Kept.LISTED)
     return None
 
 

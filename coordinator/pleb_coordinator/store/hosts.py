@@ -112,6 +112,10 @@ class Hosts(TableGroup):
             for host in hosts
         }
 
+    def of_account(self, project: int, account: str) -> list[Host]:
+        """Return the hosts of an account."""
+        return _HOST.all(self._db.execute(sql.HOSTS_OF_ACCOUNT, project=project, account=account))
+
     def first_class(self, unit: int) -> str:
         """Return the determinism class of the first host in `of_unit`; empty: there is none."""
         return str(self._value(sql.FIRST_CLASS, unit=unit) or "")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from pleb_coordinator.core.access import unknown_project
 from pleb_coordinator.core.records import (
     Evaluation,
     Facts,
@@ -26,7 +27,6 @@ from pleb_coordinator.core.records import (
 from pleb_coordinator.store import queries as sql
 from pleb_coordinator.store.references import References
 from pleb_coordinator.store.rows import Rows, TableGroup, version_key
-from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import PayloadType
@@ -36,6 +36,8 @@ from pleb_shared.protocol.signing import peek_payload
 from pleb_shared.protocol.unit import VersionSource
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pleb_coordinator.store.engine import Connection
     from pleb_shared.protocol.messages import Received
 
@@ -115,6 +117,10 @@ class Projects(TableGroup):
     def extend(self, project: int) -> bool:
         """Let the project go on past its target and patience; False: it does already."""
         return self._changed(sql.EXTEND_PROJECT, project=project)
+
+    def set_keys(self, project: int, numbers: Sequence[int]) -> None:
+        """Store the numbers of a private project's keys."""
+        self._db.execute(sql.SET_KEYS, project=project, numbers=" ".join(map(str, numbers)))
 
     def put_metadata(
         self, project: int, metadata: ProjectMetadata, envelope: bytes, facts: Facts, now: float
@@ -218,8 +224,7 @@ class Projects(TableGroup):
 
     def _project(self, row: tuple[Any, ...] | None, name: str) -> Project:
         if row is None:
-            message = f"There is no project {name!r} here: check the attach link."
-            raise Refusal(RefusalCode.UNKNOWN_PROJECT, message)
+            raise unknown_project(name)
         before, project = self._found.get(row[0], (None, None))
         if project is None or row != before:
             values = dict(zip(Project.__struct_fields__, row[:_PROJECT_COLUMNS], strict=False))

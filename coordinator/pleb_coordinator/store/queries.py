@@ -91,6 +91,7 @@ VALUES (:name, :root_key, 'active', :epoch, 0, 0, :now) RETURNING id
 SET_PROJECT_STATE: Final = """
 UPDATE projects SET state = :after, stopped_for = :why WHERE id = :project AND state = :before
 """
+SET_KEYS: Final = "UPDATE projects SET key_numbers = :numbers WHERE id = :project"
 EXTEND_PROJECT: Final = "UPDATE projects SET extended = 1 WHERE id = :project AND extended = 0"
 ADVANCE_PROJECT: Final = """
 UPDATE projects SET version = :after
@@ -671,6 +672,9 @@ WHERE a.unit = :unit ORDER BY a.id LIMIT 1
 """
 HOSTS: Final = f"""
 SELECT {_HOST} FROM hosts WHERE project = :project ORDER BY last_seen DESC LIMIT :limit
+"""
+HOSTS_OF_ACCOUNT: Final = f"""
+SELECT {_HOST} FROM hosts WHERE project = :project AND account = :account
 """
 MANY_HOSTS: Final = "SELECT 1 FROM hosts WHERE project = :project LIMIT 1 OFFSET :number"
 COUNT_HOSTS: Final = "SELECT count(*) FROM hosts WHERE project = :project"

@@ -120,6 +120,7 @@ Table(
         median_step_seconds=0,
         restored_at=0,
         extended=0,
+        key_numbers="",
     ),
     UniqueConstraint("name"),
     sqlite_autoincrement=True,  # caches and hosts know numbers: no later row may have the same
@@ -479,7 +480,9 @@ Table(
 Table(
     "invites",
     metadata,
-    *_columns(Invite, keys="token_hash", note="", revoked=0, team="", proven=0, uses=1, used=0),
+    *_columns(
+        Invite, keys="token_hash", note="", revoked=0, team="", proven=0, uses=1, used=0, project=""
+    ),
 )
 
 Table("admins", metadata, *_columns(Admin, keys="name"))

@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from pleb_coordinator.api.addresses import AddressLimit
+from pleb_coordinator.api.blob_keys import BlobKeys
 from pleb_coordinator.api.clock_watch import ClockWatch
 from pleb_coordinator.api.context import Api
 from pleb_coordinator.api.counters import RequestCounters
@@ -104,6 +105,7 @@ def build_app(
             for_pages, links, deps.numbers, clock, lambda: read_machine(home, clock())
         ),
         leaves=LeafCache(deps.blobs),
+        blob_keys=BlobKeys(deps.blobs),
         clock_watch=ClockWatch(partial(note_clock, home.clock_file)),
         packages=Downloads(home.downloads),
         releases=config.releases,

@@ -50,7 +50,8 @@ BUTTONS: Final[Mapping[str, Button]] = {
     "host ban": Button(
         "Ban",
         "The host's requests are refused, for ten years if nothing else is said; what it has in "
-        "hand goes to others.",
+        "hand goes to others. In a private project its whole account is removed, and the project's "
+        "key is replaced: the account can read nothing that is made from now on.",
         ("days", "reason"),
     ),
     "host unban": Button("Unban", "The host is heard again; its record starts from zero."),

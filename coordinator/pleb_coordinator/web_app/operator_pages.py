@@ -26,6 +26,7 @@ from pleb_coordinator.admin.table import TABLE
 from pleb_coordinator.admin.units import ListUnits
 from pleb_coordinator.api.requests import read_body
 from pleb_coordinator.api.routes import route
+from pleb_coordinator.core.access import Reader, ReaderKind, write_reader
 from pleb_coordinator.core.admins import AdminRole
 from pleb_coordinator.web_app.admin_api import check_way, parse_command
 from pleb_coordinator.web_app.operator_buttons import BUTTONS, allowed
@@ -199,8 +200,14 @@ class _Pages:
             hosts=found,
             units=units,
             wanted=wanted,
+            reader=self._reader(name, session) if status.access == "invited" else "",
             mirrors=last_checks(self._admins.home.mirrors_file),
         )
+
+    def _reader(self, project: str, session: Session) -> str:
+        """Return by what this browser reads a private project's page until its session ends."""
+        reader = Reader(project, ReaderKind.OPERATOR, f"{int(session.expires_at):x}")
+        return write_reader(self._api.deps.secret, reader)
 
     async def question(self, request: Request, session: Session) -> Response:
         """Say what a button would do, and ask whether to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,14 +12,19 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from typing_extensions import override
 
+from pleb_coordinator.api.access import cookie_of, is_invited
 from pleb_coordinator.api.downloads import download
 from pleb_coordinator.api.family import family_status
 from pleb_coordinator.api.publishing import software
+from pleb_coordinator.api.requests import read_body
 from pleb_coordinator.api.routes import route
+from pleb_coordinator.api.status_routes import check_project
+from pleb_coordinator.core.access import is_private
 from pleb_coordinator.core.packages import best_first, visitor_of
 from pleb_coordinator.web_app import words
 from pleb_coordinator.web_app.curves import HEIGHT, WIDTH, curves_of
 from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.reasons import reason_sentence
 from pleb_shared.protocol.shown import shown
 from pleb_shared.protocol.status import NOT_COMPARABLE, shown_privacy, shown_received
@@ -35,6 +41,8 @@ __all__ = ["HEADERS", "STATIC", "page_routes", "render", "static_files"]
 STATIC: Final = Path(__file__).parent / "static"
 CPU_INDEX: Final = "https://download.pytorch.org/whl/cpu"
 """PyTorch's own index, whose builds for the processor lack the gigabytes that cards need."""
+_SHOWN: Final = re.compile(r"[A-Za-z0-9._-]{16,200}")
+_PROJECT: Final = re.compile(r"[a-z0-9-]{1,40}")
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -59,6 +67,7 @@ def page_routes(api: Api) -> list[Route]:
         route(api, "GET", "/families/{family}", family_page),
         route(api, "GET", "/families/{family}/live", family_fragment),
         route(api, "GET", "/join/{project}", join_page),
+        route(api, "POST", "/join/{project}", show_invite),
         route(api, "GET", "/downloads/{name}", download),
         route(api, "GET", "/favicon.ico", favicon),
     ]
@@ -121,14 +130,39 @@ async def join_page(api: Api, request: Request) -> Response:
         api,
         request,
         "join.html",
+        invited=True,
         visitor=visitor,
         fitting=fitting,
         others=others,
         releases=api.releases,
         cpu_index=CPU_INDEX,
+        invite=_invite(api, request),
     )
     response.headers["Vary"] = "User-Agent, Sec-CH-UA-Platform"
     return response
+
+
+async def show_invite(api: Api, request: Request) -> Response:
+    """Let a browser show what it was given with each request from now on.
+
+    A script of ours sends what stood after the # of a link. Nothing is looked up here, so the
+    answer is the same for every project, whether it exists or not.
+    """
+    body = await read_body(request, LIMITS.reader_characters, api.counters)
+    text, name = body.decode("ascii", "replace"), request.path_params["project"]
+    if not (_SHOWN.fullmatch(text) and _PROJECT.fullmatch(name)):
+        message = "This is not an invite: copy the whole link, as it was sent to you."
+        raise Refusal(RefusalCode.MALFORMED, message)
+    answer = Response(status_code=204, headers={"Cache-Control": "no-store"})
+    answer.set_cookie(
+        cookie_of(name),
+        text,
+        path=f"{api.links.base_path}/",
+        secure=api.links.url.startswith("https://"),
+        httponly=True,
+        samesite="strict",
+    )
+    return answer
 
 
 async def favicon(api: Api, _: Request) -> Response:
@@ -136,8 +170,25 @@ async def favicon(api: Api, _: Request) -> Response:
     return RedirectResponse(f"{api.links.base_path}/static/icon.svg", 308)
 
 
-async def _of_project(api: Api, request: Request, template: str, **values: Any) -> Response:
+def _invite(api: Api, request: Request) -> str:
+    """Return the invite to a private project that the browser shows; empty: none."""
+    name = request.path_params["project"]
+    text = request.cookies.get(cookie_of(name), "")
+    with api.store.read() as tx:
+        try:
+            project = tx.projects.find(name)
+        except Refusal:
+            return ""
+        if not is_private(project) or not is_invited(tx, project, text, api.deps.clock()):
+            return ""
+    return text
+
+
+async def _of_project(
+    api: Api, request: Request, template: str, *, invited: bool = False, **values: Any
+) -> Response:
     try:
+        check_project(api, request, invited=invited)
         status = await api.statuses.of(request.path_params["project"])
     except Refusal as refusal:
         if refusal.code != RefusalCode.UNKNOWN_PROJECT:

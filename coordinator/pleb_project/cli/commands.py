@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pleb_project.definition.load import load_definition
 from pleb_project.server.client import Address, Coordinator, parse_address
+from pleb_project.server.records import read_reading_file
 from pleb_shared.errors import InputError
 from pleb_system.command_line import table
 from pleb_system.durations import shown_day
@@ -18,12 +19,12 @@ from pleb_system.start_up import loading
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pleb_project.check.run import CheckOutcome
     from pleb_project.definition.sections import ProjectDefinition
     from pleb_project.readers.blobs import BlobFolder
-    from pleb_project.server.records import Home
+    from pleb_project.server.records import Home, ProjectRecord
     from pleb_shared.protocol.ids import AttachLink
     from pleb_shared.protocol.project import Activity, ProjectMetadata
     from pleb_system.command_line import Output
@@ -83,6 +84,8 @@ def try_out(home: Home, options: argparse.Namespace, output: Output) -> int:
             "A sweep is not tried as a whole: leave [sweep] out, and give one trial's settings by "
             "--set."
         )
+    if definition.project.access == "invited":
+        overrides += ("project.access=public",)  # nobody else reaches the trial's coordinator
     if definition.ensemble:
         overrides += ("ensemble.members=1",)
     if definition.model.initial:  # the trial's home knows no published project
@@ -114,11 +117,17 @@ def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
         publisher = publisher_of(coordinator, home, options, output)
         blobs = BlobFolder(home.build_folder(definition.project.name))
         member, *trials = members_of(definition)
-        answer = publisher.prepare(member.project.name, options.invite)
+        access = definition.project.access
+        if access == "invited" and (trials or definition.ensemble):
+            raise InputError(
+                "A private project is published alone: leave out [ensemble] and [sweep], or "
+                'access = "invited".'
+            )
+        answer = publisher.prepare(member.project.name, options.invite, access)
 
         def admit(draft: ProjectMetadata) -> None:
             draft = as_member(draft, definition, blobs)
-            publisher.check_epoch(draft, new_epoch=options.new_epoch)
+            publisher.check_epoch(draft, new_epoch=options.new_epoch, access=access, blobs=blobs)
 
         outcome = _checked(
             member, blobs, output, reuse=True, cpu_minutes=options.cpu_minutes, admit=admit
@@ -145,16 +154,42 @@ def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
                 for metadata in _checked_trials(trials, blobs, output, options)
             ]
         record, *others = publish_all(
-            publisher, drafts, blobs, invite=options.invite, new_epoch=options.new_epoch
+            publisher,
+            drafts,
+            blobs,
+            invite=options.invite,
+            new_epoch=options.new_epoch,
+            access=access,
         )
-    value: dict[str, Any] = {"project": record.project, "attach_link": record.attach_link}
+    _show_published(output, definition, record, others)
+    return 0
+
+
+def _show_published(
+    output: Output,
+    definition: ProjectDefinition,
+    record: ProjectRecord,
+    others: Sequence[ProjectRecord],
+) -> None:
+    access = definition.project.access
+    value: dict[str, Any] = {
+        "project": record.project,
+        "attach_link": record.attach_link,
+        "access": access,
+    }
     if others:
         value["family"] = definition.project.name
         value["members"] = [one.project for one in (record, *others)]
+    told = f"Published{f' {len(others) + 1} members' if others else ''}. Volunteers attach with:"
+    if access == "invited":
+        told = (
+            "Published as a private project. Members attach with this link and an invite, which "
+            f"its operator makes: `pleb-coordinator invite new --project {record.project}`."
+        )
     output.result(
         value,
         [
-            f"Published{f' {len(others) + 1} members' if others else ''}. Volunteers attach with:",
+            told,
             f"  {record.attach_link}",
             (
                 f"The coordinator may issue work until {shown_day(record.permission_ends_at)}; "
@@ -162,7 +197,6 @@ def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
             ),
         ],
     )
-    return 0
 
 
 def renew(home: Home, options: argparse.Namespace, output: Output) -> int:
@@ -181,7 +215,7 @@ def renew(home: Home, options: argparse.Namespace, output: Output) -> int:
         raise InputError(f"No project was published from {home.path}: give --home.")
     records = []
     for link in links:
-        with _coordinator(link) as coordinator:
+        with _coordinator(home, link, options) as coordinator:
             records.append(publisher_of(coordinator, home, options, output).renew(link.project))
     values = [
         {
@@ -229,7 +263,7 @@ def status(home: Home, options: argparse.Namespace, output: Output) -> int:
 
     links = home.find_all(options.project)
     names = [link.project for link in links]
-    with _coordinator(links[0]) as coordinator:
+    with _coordinator(home, links[0], options) as coordinator:
         watch_projects(coordinator, names, output.result, time.sleep, forever=options.watch)
     return 0
 
@@ -244,14 +278,14 @@ def export(home: Home, options: argparse.Namespace, output: Output) -> int:
     if others:
         from pleb_project.family.download import download_members
 
-        with _coordinator(link) as coordinator:
+        with _coordinator(home, link, options) as coordinator:
             members = download_members(coordinator, [link, *others], options.file, wanted)
         values = [{"project": name, **dataclasses.asdict(one)} for name, one in members.items()]
         lines = [f"Wrote {len(members)} members, and what averages them, to {options.file}:"]
         lines += [f"  {name}: version {one.version}" for name, one in members.items()]
         output.result({"folder": str(options.file), "members": values}, lines)
         return 0
-    with _coordinator(link) as coordinator:
+    with _coordinator(home, link, options) as coordinator:
         saved = download_model(coordinator, link, options.file, wanted)
     what = (
         "version" if options.ema is None else f"the average (decay {options.ema:g}) up to version"
@@ -273,7 +307,7 @@ def evaluate(home: Home, options: argparse.Namespace, output: Output) -> int:
     wanted = parse_wanted("best" if options.best else options.version)
     definition = load_definition(options.folder, tuple(options.set))
     links = home.find_all(options.project or definition.project.name)
-    with _coordinator(links[0]) as coordinator:
+    with _coordinator(home, links[0], options) as coordinator:
         found = evaluate_published(coordinator, links, definition, wanted, output.progress)
     names = sorted(found.average)
     rows: list[tuple[object, ...]] = [
@@ -297,7 +331,7 @@ def distill(home: Home, options: argparse.Namespace, output: Output) -> int:
     wanted = parse_wanted("best" if options.best else options.version)
     definition = load_definition(options.folder, tuple(options.set))
     links = home.find_all(options.project or definition.project.name)
-    with _coordinator(links[0]) as coordinator:
+    with _coordinator(home, links[0], options) as coordinator:
         files = download_teacher(coordinator, links, definition, wanted, scores=not options.values)
     student = Path(definition.model.file).with_name(STUDENT)
     name = f"{definition.project.name}-student"
@@ -339,7 +373,7 @@ def _set_activity(
 
     values = []
     for link in home.find_all(options.project):
-        with _coordinator(link) as coordinator:
+        with _coordinator(home, link, options) as coordinator:
             publisher = publisher_of(coordinator, home, options, output)
             publisher.set_activity(link.project, activity, note)
             state = decode_status(coordinator.status(link.project)).state
@@ -429,5 +463,8 @@ def _checked_trials(
     return drafts
 
 
-def _coordinator(link: AttachLink) -> Coordinator:
-    return Coordinator(Address(link.base_url, link.certificate))
+def _coordinator(home: Home, link: AttachLink, options: argparse.Namespace) -> Coordinator:
+    """Return the client of a link's coordinator, as whom the project may be read."""
+    file: Path | None = getattr(options, "reading", None)
+    reading = home.reading(link.project) if file is None else read_reading_file(file)
+    return Coordinator(Address(link.base_url, link.certificate), reading)

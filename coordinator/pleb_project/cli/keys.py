@@ -49,7 +49,8 @@ def publisher_of(
 def show(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Show which keys sign for a project."""
     link = home.find(options.project)
-    with Coordinator(Address(link.base_url, link.certificate)) as coordinator:
+    address = Address(link.base_url, link.certificate)
+    with Coordinator(address, home.reading(link.project)) as coordinator:
         metadata = pinned(coordinator.metadata(link.project), link)
         newest = fingerprint_of(coordinator.info().online_key)
     *earlier, root = map(fingerprint_of, root_path(metadata))
@@ -91,7 +92,8 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
 def rotate(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Replace the root key."""
     link = home.find(options.project)
-    with Coordinator(Address(link.base_url, link.certificate)) as coordinator:
+    address = Address(link.base_url, link.certificate)
+    with Coordinator(address, home.reading(link.project)) as coordinator:
         record = publisher_of(coordinator, home, options, output).rotate(
             link.project, revoke=options.revoke
         )
@@ -108,7 +110,8 @@ def rotate(home: Home, options: argparse.Namespace, output: Output) -> int:
 def revoke(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Revoke a key."""
     link = home.find(options.project)
-    with Coordinator(Address(link.base_url, link.certificate)) as coordinator:
+    address = Address(link.base_url, link.certificate)
+    with Coordinator(address, home.reading(link.project)) as coordinator:
         record = publisher_of(coordinator, home, options, output).revoke(link.project, options.key)
     output.result(_shown(record), "Revoked: nothing that the key signs counts any more.")
     return 0

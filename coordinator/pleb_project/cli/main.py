@@ -83,22 +83,7 @@ def make_parser() -> argparse.ArgumentParser:
     for with_folder in (check, attempt, publish):
         _add_folder(with_folder)
     _add_renewing(commands)
-    status = commands.add("status", "show the training's progress", "status digits --watch")
-    status.add_argument("--watch", action="store_true", help="until the project is finished")
-    export = commands.add(
-        "export",
-        "download the model as a safetensors state_dict",
-        "export digits digits.safetensors --best",
-    )
-    _add_version(export.add_mutually_exclusive_group())
-    export.add_argument(
-        "--ema",
-        type=_decay,
-        nargs="?",
-        const=0.9,
-        metavar="DECAY",
-        help="the moving average of the versions up to that one (0.9 for each version)",
-    )
+    _add_reading_commands(commands)
     evaluate = commands.add(
         "evaluate",
         "measure an ensemble's members and the mean of their predictions",
@@ -127,11 +112,8 @@ def make_parser() -> argparse.ArgumentParser:
         ending.add_argument("--because", default="", metavar="TEXT", help="why: volunteers read it")
     for of_published in (pause, resume, archive):
         _add_passphrase(of_published)
-    for of_published in (status, export, pause, resume, archive):
+    for of_published in (pause, resume, archive):
         of_published.add_argument("project", metavar="PROJECT|LINK", help="its name or attach link")
-    export.add_argument(
-        "file", type=Path, help="the file to write (of an ensemble: a folder); it must not exist"
-    )
     demo = commands.add(
         "demo",
         "train a model with a coordinator, two agents and three liars",
@@ -151,6 +133,41 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="SECTION.KEY=VALUE",
         help="override project.toml, for example training.versions=3",
+    )
+
+
+def _add_reading_commands(commands: Commands) -> None:
+    status = commands.add("status", "show the training's progress", "status digits --watch")
+    status.add_argument("--watch", action="store_true", help="until the project is finished")
+    _add_reading(status)
+    export = commands.add(
+        "export",
+        "download the model as a safetensors state_dict",
+        "export digits digits.safetensors --best",
+    )
+    _add_version(export.add_mutually_exclusive_group())
+    export.add_argument(
+        "--ema",
+        type=_decay,
+        nargs="?",
+        const=0.9,
+        metavar="DECAY",
+        help="the moving average of the versions up to that one (0.9 for each version)",
+    )
+    _add_reading(export)
+    for of_published in (status, export):
+        of_published.add_argument("project", metavar="PROJECT|LINK", help="its name or attach link")
+    export.add_argument(
+        "file", type=Path, help="the file to write (of an ensemble: a folder); it must not exist"
+    )
+
+
+def _add_reading(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--reading",
+        type=Path,
+        metavar="FILE",
+        help="of a private project: what `pleb-agent reader` wrote for you as a member",
     )
 
 

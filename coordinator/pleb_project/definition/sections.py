@@ -16,6 +16,7 @@ from msgspec import Meta
 from pleb_shared.protocol.ids import ProjectName
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.project import (
+    Access,
     AdamW,
     Codec,
     EvaluationSpec,
@@ -69,6 +70,13 @@ class ProjectSection(msgspec.Struct, frozen=True):
         about("who runs it and where volunteers can reach you: a name, an e-mail address, a page"),
     ] = ""
     mirrors: Mirrors = []
+    access: Annotated[
+        Access,
+        about(
+            "`invited`: a private project, which only members, to whom the operator gives invites, "
+            "and the operator can read; its files are encrypted wherever they lie. It stays so"
+        ),
+    ] = "public"
     restore: Annotated[
         bool,
         about(

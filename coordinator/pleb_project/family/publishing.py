@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pleb_project.publish.publisher import Publisher
     from pleb_project.readers.blobs import BlobFolder
     from pleb_project.server.records import ProjectRecord
-    from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.protocol.project import Access, ProjectMetadata
 
 __all__ = ["ensemble_drafts", "publish_all"]
 
@@ -51,6 +51,7 @@ def publish_all(
     *,
     invite: str | None = None,
     new_epoch: bool = False,
+    access: Access = "public",
 ) -> list[ProjectRecord]:
     """Publish every member of a family, the first one first, or a project alone.
 
@@ -63,6 +64,7 @@ def publish_all(
         blobs: data and models.
         invite: a publisher's, for a project or a family that is new at the coordinator.
         new_epoch: start training again from version 0.
+        access: who may read it.
 
     Raises:
         PlebError: as `Publisher.publish`.
@@ -75,6 +77,7 @@ def publish_all(
             invite=invite if draft is first else None,
             new_epoch=new_epoch,
             first_member=None if draft is first else first.project,
+            access=access,
         )
         for draft in drafts
     ]

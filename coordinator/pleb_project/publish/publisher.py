@@ -17,6 +17,7 @@ from pleb_project.publish.rules import (
     with_numerics_of,
     with_revoked,
 )
+from pleb_project.publish.sealed import key_for, sealed_draft
 from pleb_project.publish.signer import Signer
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from pleb_project.server.client import Coordinator
     from pleb_project.server.records import Home, ProjectRecord
     from pleb_shared.protocol.messages import PublishAnswer
-    from pleb_shared.protocol.project import Activity, ProjectMetadata
+    from pleb_shared.protocol.project import Access, Activity, ProjectMetadata
+    from pleb_shared.protocol.unit import Blob
 
 __all__ = ["Publisher"]
 
@@ -60,8 +62,12 @@ class Publisher:
         """What signs and sends."""
         return Signer(self.coordinator, self.home, self.clock, self.say, self.passphrases)
 
-    def prepare(self, project: str, invite: str | None = None) -> PublishAnswer:
+    def prepare(
+        self, project: str, invite: str | None = None, access: Access = "public"
+    ) -> PublishAnswer:
         """Open the root key, or make the first one, and ask whether it may publish the project.
+
+        Of an invited project the keys come with the answer, and are kept.
 
         A passphrase is asked for, and an invite that does not count is found, before long work.
 
@@ -72,17 +78,34 @@ class Publisher:
             before = self.signer.before(project, new_epoch=True)
             if before is None:
                 self.signer.keys.make_first(project)
-            return self.signer.sender(self.signer.keys.root(project, before)).ask(project, invite)
+            sender = self.signer.sender(self.signer.keys.root(project, before))
+            answer, reading = sender.ask(project, invite)
+            if reading is not None and access == "invited":
+                self.coordinator.read_with(self.home.remember_reading(project, reading))
+            return answer
 
-    def check_epoch(self, draft: ProjectMetadata, *, new_epoch: bool) -> None:
+    def check_epoch(
+        self,
+        draft: ProjectMetadata,
+        *,
+        new_epoch: bool,
+        access: Access = "public",
+        blobs: BlobFolder | None = None,
+    ) -> None:
         """Refuse what only a new epoch may change, before it is measured.
+
+        `access` and `blobs` are as in `publish`; a private project's draft is compared as it would
+        be sealed.
 
         Raises:
             InputError: it differs; the message names what and says what to do.
         """
         before = None if new_epoch else self.signer.before(draft.project, new_epoch=new_epoch)
-        if before is not None:
-            refuse_epoch_changes(before, with_numerics_of(before, draft))
+        if before is None:
+            return
+        if access == "invited" and blobs is not None:
+            draft, _ = self._sealed(draft, blobs, before, new_epoch=new_epoch)
+        refuse_epoch_changes(before, with_numerics_of(before, draft))
 
     def publish(
         self,
@@ -92,11 +115,13 @@ class Publisher:
         invite: str | None = None,
         new_epoch: bool = False,
         first_member: str | None = None,
+        access: Access = "public",
     ) -> ProjectRecord:
         """Sign the draft, upload it with all its blobs, and return how to attach to it.
 
         The root key is made at the first publication; `first_member` names the project of the same
-        family whose root key it is instead.
+        family whose root key it is instead. `access`: of an invited project all files are sealed
+        first; `prepare` must have asked.
 
         Raises:
             PlebError: refused, unreachable, another's project; the message says what to do.
@@ -115,11 +140,30 @@ class Publisher:
                 before = self.signer.before(draft.project, new_epoch=new_epoch)
             root = self.signer.keys.root(draft.project, before)
             publication = self.signer.publication(root, draft, new_epoch)
-            metadata = next_metadata(draft, before, publication)
-            return self.signer.put(metadata, root, blobs_of(metadata, files), blobs, invite)
+            told, needed = draft, files
+            if access == "invited":
+                told, needed = self._sealed(draft, blobs, before, new_epoch=new_epoch)
+            metadata = next_metadata(told, before, publication)
+            return self.signer.put(metadata, root, blobs_of(metadata, needed), blobs, invite)
 
         with self.home.hold(draft.project):
             return _once_more(sign_and_send)
+
+    def _sealed(
+        self,
+        draft: ProjectMetadata,
+        blobs: BlobFolder,
+        before: ProjectMetadata | None,
+        *,
+        new_epoch: bool,
+    ) -> tuple[ProjectMetadata, list[Blob]]:
+        reading = self.home.reading(draft.project)
+        if reading is None:
+            raise InputError(
+                f"{draft.project} has no key here, by which a private project is sealed: it is "
+                "public already, so publish it under another name."
+            )
+        return sealed_draft(draft, blobs, key_for(reading, before, new_epoch=new_epoch))
 
     def renew(self, project: str) -> ProjectRecord:
         """Delegate to the coordinator's online key for another 30 days; nothing else changes.

@@ -15,6 +15,7 @@ from pleb_shared.protocol.messages import (
     PublishReply,
     PublishRequest,
 )
+from pleb_shared.protocol.sealing import Box, read_reading
 from pleb_shared.protocol.signing import SigningKey, open_envelope, sign_payload
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pleb_project.readers.blobs import BlobFolder
     from pleb_project.server.client import Coordinator
     from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.protocol.sealing import Reading
     from pleb_shared.protocol.unit import Blob
 
 __all__ = ["Sender"]
@@ -37,13 +39,17 @@ class Sender:
     clock: Callable[[], float]
     say: Callable[[str], None]
 
-    def ask(self, project: str, invite: str | None) -> PublishAnswer:
+    def ask(self, project: str, invite: str | None) -> tuple[PublishAnswer, Reading | None]:
         """Return whether the root key may publish the project, before anything is computed.
+
+        Beside the answer: by what the project is read and sealed if it is to be private; None: it
+        is public.
 
         Raises:
             Refusal: it may not; the message says why.
+            TrustError: the answer is another's.
         """
-        now = int(self.clock())
+        now, box = int(self.clock()), Box()
         question = PublishQuestion(
             protocols=list(PROTOCOLS),
             project=project,
@@ -51,11 +57,15 @@ class Sender:
             root_key=self.root.public,
             issued_at=now,
             expires_at=now + LIMITS.request_lifetime_seconds,
+            seal_to=box.public,
         )
         signed = sign_payload(strict_json.encode(question), PayloadType.PUBLISH_QUESTION, self.root)
         answer = self.coordinator.ask_to_publish(signed)
         online_key = self.coordinator.info().online_key
-        return open_envelope(answer, PayloadType.PUBLISH_ANSWER, PublishAnswer, online_key)
+        found = open_envelope(answer, PayloadType.PUBLISH_ANSWER, PublishAnswer, online_key)
+        if found.box is None:
+            return found, None
+        return found, read_reading(box.open(found.box, self.root.fingerprint))
 
     def send(
         self,

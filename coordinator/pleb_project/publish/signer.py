@@ -101,6 +101,9 @@ class Signer:
         Raises:
             InputError: the coordinator is in an epoch before one that agents have seen.
         """
+        reading = self.home.reading(project)
+        if reading is not None:
+            self.coordinator.read_with(reading)
         try:
             envelope = self.coordinator.metadata(project)
         except Refusal as error:

@@ -14,14 +14,16 @@ from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import CoordinatorInfo
+from pleb_shared.protocol.sealing import unseal
 from pleb_shared.protocol.status import VersionStatus
 from pleb_system.network_errors import BadAnswerError
-from pleb_system.transport import network_error, open_http, refusal_of
+from pleb_system.transport import is_loopback, network_error, open_http, refusal_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
+    from pleb_shared.protocol.sealing import Reading
 
 __all__ = ["Address", "Coordinator", "parse_address"]
 
@@ -60,8 +62,10 @@ def parse_address(text: str) -> Address:
 class Coordinator:
     """A coordinator at `address`. Use it as a context manager."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, reading: Reading | None = None) -> None:
         self.address = address
+        self.reading: Reading | None = None
+        """By what a private project is read here; None: only public ones."""
         self._http = open_http(
             httpx.Client,
             httpx.URL(address.url),
@@ -69,12 +73,29 @@ class Coordinator:
             base_url=address.url,
             timeout=_TIMEOUT,
         )
+        if reading is not None:
+            self.read_with(reading)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._http.close()
+
+    def read_with(self, reading: Reading) -> None:
+        """Show with each request from now on who reads.
+
+        Raises:
+            InputError: somebody on the way could read it, too.
+        """
+        url = httpx.URL(self.address.url)
+        if url.scheme != "https" and not is_loopback(url.host):
+            raise InputError(
+                f"A private project needs HTTPS, and {self.address.url} is http://: ask the "
+                "operator for an address with https://."
+            )
+        self.reading = reading
+        self._http.headers["Authorization"] = f"Pleb {reading.reader}"
 
     def info(self) -> CoordinatorInfo:
         """Return what the coordinator says about itself."""
@@ -115,6 +136,15 @@ class Coordinator:
         if digest_of(data) != digest:
             raise TrustError(f"The blob {digest[:12]} came with other bytes: try again.")
         return data
+
+    def content(self, digest: str) -> bytes:
+        """Return what is in a blob: of a private project it is sealed.
+
+        Raises:
+            TrustError: as `blob`; its key is not here.
+        """
+        data = self.blob(digest)
+        return data if self.reading is None else unseal(data, self.reading.keyring)
 
     def upload(self, token: str, data: bytes) -> None:
         """Send `data` in parts, from the upload's offset on."""

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pleb_shared.errors import InputError
+from pleb_shared.errors import InputError, Refusal
 from pleb_shared.protocol.ids import AttachLink, parse_attach_link
+from pleb_shared.protocol.sealing import KnownKey, Reading, read_reading, write_reading
 from pleb_system.durable import write_durably
 from pleb_system.lock import hold_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Home", "ProjectRecord"]
+__all__ = ["Home", "ProjectRecord", "read_reading_file"]
 
 
 class ProjectRecord(msgspec.Struct, frozen=True):
@@ -70,6 +71,29 @@ class Home:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with hold_lock(folder / f"{project}.lock", holder="`pleb-project`", remedy="wait for it"):
             yield
+
+    def reading(self, project: str) -> Reading | None:
+        """Return by what this home reads a private project; None: it is public, or not known.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        file = self._reading_file(project)
+        return read_reading_file(file) if file.exists() else None
+
+    def remember_reading(self, project: str, reading: Reading) -> Reading:
+        """Keep by what a private project is read, with the keys that were kept before."""
+        before = self.reading(project)
+        earlier = [] if before is None else before.keys
+        keys = {known.number: known for known in [*earlier, *reading.keys]}
+        merged = msgspec.structs.replace(reading, keys=sorted(keys.values(), key=_number_of))
+        file = self._reading_file(project)
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_durably(file, write_reading(merged), private=True)
+        return merged
+
+    def _reading_file(self, project: str) -> Path:
+        return self.path / "keys" / f"{Path(project).name}.reading"
 
     def build_folder(self, project: str) -> Path:
         """Return where the project's blobs are gathered."""
@@ -124,3 +148,22 @@ class Home:
 
     def _record(self, project: str) -> Path:
         return self.path / "projects" / f"{Path(project).name}.json"
+
+
+def read_reading_file(file: Path) -> Reading:
+    """Return by what a private project is read, as `pleb-agent reader` or `publish` wrote it.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        return read_reading(file.read_bytes())
+    except (OSError, Refusal) as error:
+        raise InputError(
+            f"{file} is no file by which a private project is read ({error}): a member makes one "
+            "with `pleb-agent reader PROJECT --to FILE`."
+        ) from error
+
+
+def _number_of(known: KnownKey) -> int:
+    return known.number

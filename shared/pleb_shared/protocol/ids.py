@@ -38,7 +38,9 @@ _DIGITS: Final = 64
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _HOST: Final = re.compile(rb"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|[0-9a-f:.]*:[0-9a-f:.]+(%[a-z0-9_-]+)?")
 """A name, or an address of IPv4 or IPv6."""
-_ACCOUNT: Final = re.compile(r"account=[^&#\s]*")
+_SECRETS: Final = re.compile(r"(account|invite|reader)=[^&#\s]*")
+_INVITE: Final = re.compile(r"[A-Za-z0-9_-]{16,128}")
+_READER: Final = re.compile(r"[A-Za-z0-9._-]{16,200}")
 
 
 def digest_of(data: bytes | memoryview) -> str:
@@ -75,6 +77,9 @@ class AttachLink:
     `account` is the secret seed of an account's key, which `#...&account=SEED` hands from one PC
     of a volunteer to the next. It is in none of the forms that are shown, but for
     `with_account`, and an `https` link never has it: what a browser opens, a page can read.
+    `invite` lets somebody into a private project: `#...&invite=TOKEN`. It is for the coordinator
+    itself, so any form may have it; only `with_invite` shows it. `reader` is by what a member reads
+    one, which `with_account` hands on, too.
     """
 
     base_url: str
@@ -82,6 +87,8 @@ class AttachLink:
     root: str
     certificate: str | None = None
     account: str | None = field(default=None, repr=False)
+    invite: str | None = field(default=None, repr=False)
+    reader: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         pin = f"+{self.certificate}" if self.certificate else ""
@@ -93,9 +100,13 @@ class AttachLink:
         scheme, rest = str(self).split("://", 1)
         return f"{'pleb' if scheme == 'https' else 'pleb+http'}://{rest}"
 
-    def with_account(self, seed: str) -> str:
+    def with_account(self, seed: str, reader: str = "") -> str:
         """Return the text that makes another PC part of the account; it is the account's key."""
-        return f"{self.pleb}&account={seed}"
+        return f"{self.pleb}&account={seed}" + (f"&reader={reader}" if reader else "")
+
+    def with_invite(self, token: str) -> str:
+        """Return the link that lets whoever has it into a private project."""
+        return f"{self}&invite={token}"
 
 
 def parse_attach_link(text: str) -> AttachLink:
@@ -110,7 +121,10 @@ def parse_attach_link(text: str) -> AttachLink:
         parts = urlsplit("")
     scheme = {"pleb": "https", "pleb+http": "http"}.get(parts.scheme, parts.scheme)
     head, _, name = parts.path.rpartition("/join/")
-    pins, _, account = parts.fragment.partition("&account=")
+    pins, *secrets = parts.fragment.split("&")
+    given = dict(secret.partition("=")[::2] for secret in secrets)
+    account, invite = given.pop("account", ""), given.pop("invite", "")
+    reader = given.pop("reader", "")
     root, _, certificate = pins.partition("+")
     name = unquote(name)
     if not _is_host(parts):
@@ -122,9 +136,16 @@ def parse_attach_link(text: str) -> AttachLink:
         fault = "it begins with none of https://, http:// and pleb://"
     if not fault and account and not _DIGEST.fullmatch(account):
         fault = "the account's key at its end is not whole"
+    if not fault and invite and not _INVITE.fullmatch(invite):
+        fault = "the invite at its end is not whole"
+    if not fault and reader and not _READER.fullmatch(reader):
+        fault = "the reader at its end is not whole"
+    if not fault and given:
+        fault = "something else than account=, invite= or reader= follows the fingerprint"
     if fault:
+        shown = _SECRETS.sub(r"\1=...", text)
         message = (
-            f"{_ACCOUNT.sub('account=...', text)!r} is not an attach link: {fault}. One looks like "
+            f"{shown!r} is not an attach link: {fault}. One looks like "
             "https://HOST/join/PROJECT#FINGERPRINT (64 hexadecimal digits): "
             "copy it whole from the project's page."
         )
@@ -136,7 +157,9 @@ def parse_attach_link(text: str) -> AttachLink:
         )
         raise InputError(message)
     base = f"{scheme}://{_shown_host(parts)}{head}"
-    return AttachLink(base, name, root, certificate or None, account or None)
+    return AttachLink(
+        base, name, root, certificate or None, account or None, invite or None, reader or None
+    )
 
 
 def _fault_of_path(path: str, name: str) -> str:

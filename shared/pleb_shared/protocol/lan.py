@@ -65,9 +65,12 @@ def lan_period(now: float) -> int:
     return int(now // _PERIOD_SECONDS)
 
 
-def lan_key(secret: bytes, project: str, period: int) -> LanKey:
-    """Return the key of a project's members; `secret` is the coordinator's own."""
-    text = f"pleb lan key\n{project}\n{period}".encode()
+def lan_key(secret: bytes, project: str, period: int, number: int = 0) -> LanKey:
+    """Return the key of a project's members; `secret` is the coordinator's own.
+
+    `number`: of a private project's newest key, with which this one is replaced, too.
+    """
+    text = f"pleb lan key\n{project}\n{period}\n{number}".encode()
     return LanKey(key=hmac.digest(secret, text, "sha256").hex(), period=period)
 
 

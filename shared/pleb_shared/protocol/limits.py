@@ -92,6 +92,10 @@ class Limits:
     """Of which a neighbour is asked at once."""
     lan_body_bytes: int = 256 * 1024
     """Of a request to a neighbour, and of its answer about what it has."""
+    project_keys: int = 1024
+    """Of a private project: one more for each time that somebody is removed."""
+    reader_characters: int = 200
+    """What a reader of a private project is known by."""
     root_changes: int = 32
     """Changes of a project's root key in its whole life."""
     root_change_characters: int = 2_000

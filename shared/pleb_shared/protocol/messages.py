@@ -53,6 +53,8 @@ Protocols = Annotated[
 Short = Annotated[str, msgspec.Meta(max_length=LIMITS.name_characters)]
 Sentence = Annotated[str, msgspec.Meta(max_length=500)]
 Token = Annotated[str, msgspec.Meta(min_length=16, max_length=128)]
+BoxBytes = Annotated[bytes, msgspec.Meta(max_length=LIMITS.message_bytes // 2)]
+"""A `Reading` in a box (`protocol.sealing`); base64 in JSON."""
 
 
 class PayloadType(StrEnum):
@@ -112,6 +114,8 @@ class EnrolRequest(Struct, kw_only=True, frozen=True):
     account_key: KeyHex
     display_name: Short = ""
     invite: Token | None = None
+    seal_to: KeyHex | None = None
+    """An X25519 key, made for this request: a private project's keys come sealed to it."""
     agent: Short
     issued_at: Count
     expires_at: Count
@@ -132,6 +136,8 @@ class EnrolReply(Struct, frozen=True):
     role: Role
     sequence: Count
     issued_at: Count
+    box: BoxBytes | None = None
+    """Of a private project: by what the host reads it, for the request's `seal_to`."""
 
 
 class Runtime(Struct, frozen=True):
@@ -277,6 +283,8 @@ class WorkReply(Struct, frozen=True):
     no_work: NoWork | None = None
     lan_key: LanKey | None = None
     """What members of the project know each other by on a local network."""
+    key_number: Count = 0
+    """Of a private project: its newest key. A host that lacks it enrols again, and gets it."""
     restored_at: Count = 0
     """When the coordinator was last restored from a backup; 0: never. Only with a newer time than
     before, and if the delegation allows it, may `latest_version` go back."""
@@ -291,6 +299,8 @@ class PublishQuestion(Struct, frozen=True):
     root_key: KeyHex
     issued_at: Count
     expires_at: Count
+    seal_to: KeyHex | None = None
+    """As in `EnrolRequest`: by what the researcher reads and seals a private project."""
 
     def __post_init__(self) -> None:
         """Refuse a key that proves nothing."""
@@ -308,6 +318,8 @@ class PublishAnswer(Struct, frozen=True):
     free_bytes: Count
     """Room for blobs."""
     issued_at: Count
+    box: BoxBytes | None = None
+    """For the question's `seal_to`, unless the project is public already."""
 
 
 class PublishRequest(Struct, frozen=True):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ITEM_BYTES",
+    "Access",
     "Activity",
     "AdamW",
     "BaseSpec",
@@ -106,6 +107,7 @@ BaseDtype = Dtype | Literal["float16", "bfloat16", "int16", "int8"]
 ArrayDtype = BaseDtype | Literal["uint16"]
 """What a shard may hold, too: tokens, which a batch has as int64."""
 CodecName = Literal["fp32", "int8", "int4", "2bit"]
+Access = Literal["public", "invited"]
 Activity = Literal["active", "paused", "archived"]
 Numerics = Literal["native", "strict"]
 """How processors compute: each with its own best instructions, or all in one way."""
@@ -753,6 +755,11 @@ class ProjectMetadata(Struct, frozen=True):
     """Web servers that have the project's blobs, too, in no order."""
     privacy: Privacy | None = None
     """None: versions are exact means, and hide nothing."""
+    access: Access = "public"
+    """`invited`: only members and the operator may read anything of the project."""
+    sealed_with: Count = 0
+    """Of a private project: the number of the key that all blobs of this metadata are sealed with
+    (`protocol.sealing`)."""
 
     def __post_init__(self) -> None:
         """Refuse a key that proves nothing, chunks without a name, and privacy that is not real."""
@@ -766,6 +773,11 @@ class ProjectMetadata(Struct, frozen=True):
             raise ValueError(f"there is no chunk {self.calibration.chunk!r} to calibrate with")
         if self.family is not None and self.project not in self.family.members:
             raise ValueError(f"{self.project!r} is no member of its family {self.family.name!r}")
+        private = self.access == "invited"
+        if private != (self.sealed_with > 0):
+            raise ValueError("a private project's files are sealed, and no other's are")
+        if private and self.family is not None:
+            raise ValueError("a private project is published alone, not in a family")
         setting = Setting(
             warm_start_versions=self.training.warm_start_versions,
             chunks=len(self.chunks),

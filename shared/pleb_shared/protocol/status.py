@@ -16,7 +16,7 @@ import msgspec
 
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.privacy import SENTENCES, Unearned
-from pleb_shared.protocol.project import Family, Target
+from pleb_shared.protocol.project import Access, Family, Target
 from pleb_shared.protocol.reasons import Reason, ReasonCode
 from pleb_shared.protocol.unit import VersionSource
 
@@ -322,6 +322,8 @@ class ProjectStatus(Status, frozen=True):
     received: ReceivedStatus = ReceivedStatus()
     privacy: PrivacyStatus | None = None
     """Null: versions are exact, and hide nothing."""
+    access: Access = "public"
+    """`invited`: only members and the operator may read anything of the project."""
 
     @property
     def finished(self) -> bool:

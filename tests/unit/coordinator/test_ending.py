@@ -91,6 +91,7 @@ def project(**changes: Any) -> Project:
         created_at=0.0,
         restored_at=0,
         extended=False,
+        key_numbers="",
         facts=FACTS,
         metadata=metadata(),
     )

@@ -101,6 +101,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("proven", FLAG, server_default=sa.text("0"), nullable=False),
         sa.Column("uses", INTEGER, server_default=sa.text("1"), nullable=False),
         sa.Column("used", INTEGER, server_default=sa.text("0"), nullable=False),
+        sa.Column("project", TEXT, server_default=sa.text("''"), nullable=False),
         sa.PrimaryKeyConstraint("token_hash"),
     )
     op.create_table(
@@ -146,6 +147,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("restored_at", INTEGER, server_default=sa.text("0"), nullable=False),
         sa.Column("extended", FLAG, server_default=sa.text("0"), nullable=False),
+        sa.Column("key_numbers", TEXT, server_default=sa.text("''"), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
         sqlite_autoincrement=True,

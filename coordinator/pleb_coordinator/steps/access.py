@@ -1,0 +1,253 @@
+"""access: who may read a private project, with which keys, and what removing somebody does.
+
+A project's keys follow from the coordinator's secret and their numbers (`protocol.sealing`); the
+project's row has the numbers. A number begins with the second in which it was made and ends with
+random bits, so that none comes again after a restore from a backup, or under the name of a project
+that was deleted: who had keys then has no later one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from pleb_coordinator.core.access import (
+    Reader,
+    ReaderKind,
+    is_private,
+    read_reader,
+    write_reader,
+)
+from pleb_shared.errors import InputError, Refusal, RefusalCode, TrustError
+from pleb_shared.protocol.ids import fingerprint_of
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.roots import root_path
+from pleb_shared.protocol.sealing import (
+    HEADER_BYTES,
+    Reading,
+    SealedBlob,
+    project_key,
+    put_in_box,
+    seal,
+    seal_mark,
+    unseal,
+    write_reading,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pleb_coordinator.blobs.store import Blobs
+    from pleb_coordinator.core.records import Project
+    from pleb_coordinator.steps import Deps
+    from pleb_coordinator.store.transaction import Transaction
+    from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.protocol.sealing import Keyring, ProjectKey
+
+__all__ = [
+    "ProjectBlobs",
+    "blobs_of",
+    "blobs_to_publish",
+    "box_for",
+    "check_mark",
+    "is_key_replaced",
+    "key_id_of",
+    "keyring_of",
+    "may_read",
+    "new_key_number",
+    "newest_key",
+    "public_projects",
+    "remove_member",
+]
+
+_RANDOM_BITS: Final = 21
+"""Below those of the time; a number has fewer than 53 bits in all for the next 60 years."""
+
+
+def new_key_number(deps: Deps) -> int:
+    """Return a number that no key has had."""
+    low = int.from_bytes(deps.random_bytes(4), "big") % 2**_RANDOM_BITS
+    return int(deps.clock()) << _RANDOM_BITS | low
+
+
+def public_projects(tx: Transaction) -> list[Project]:
+    """Return the projects that everybody may know of."""
+    found = map(tx.projects.find, tx.projects.names())
+    return [project for project in found if not is_private(project)]
+
+
+def keyring_of(deps: Deps, project: Project) -> Keyring:
+    """Return the keys of a private project; none: it is public."""
+    return _keyring(deps, project.name, project.keys)
+
+
+def newest_key(deps: Deps, project: Project) -> ProjectKey:
+    """Return the key that what is made now is sealed with. Of a private project only."""
+    return project_key(deps.secret, project.name, max(project.keys))
+
+
+def is_key_replaced(tx: Transaction, project: Project) -> bool:
+    """Whether a private project has got a newer key since its row was read."""
+    return tx.projects.get(project.id).key_numbers != project.key_numbers
+
+
+def _keyring(deps: Deps, name: str, numbers: Sequence[int]) -> Keyring:
+    keys = (project_key(deps.secret, name, number) for number in numbers)
+    return {key.id: key for key in keys}
+
+
+# -- blobs -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ProjectBlobs:
+    """A project's blobs as the steps see them: those of a private one are sealed in the store.
+
+    Every method raises what the store's does; `internal`: what is there is not sealed as it should
+    be, or with a key of another secret.
+    """
+
+    blobs: Blobs
+    keys: Keyring
+    newest: ProjectKey | None = None
+    """What `sealed` seals with; None: nothing is sealed."""
+
+    def get(self, digest: str) -> bytes:
+        """Return what is in a blob."""
+        data = self.blobs.get(digest)
+        try:
+            return unseal(data, self.keys) if self.keys else data
+        except TrustError as error:
+            raise _not_ours(digest) from error
+
+    def size(self, digest: str) -> int:
+        """Return how many bytes are in a blob."""
+        return self._opened(digest).size if self.keys else self.blobs.size(digest)
+
+    def read(self, digest: str, start: int, end: int) -> bytes:
+        """Return what is in a blob from `start` up to `end`."""
+        if not self.keys:
+            return self.blobs.read(digest, start, end)
+        try:
+            return self._opened(digest).read(start, end)
+        except TrustError as error:
+            raise _not_ours(digest) from error
+
+    def sealed(self, data: bytes) -> bytes:
+        """Return the bytes as they are stored, and as hosts get them."""
+        return data if self.newest is None else seal(data, self.newest)
+
+    def _opened(self, digest: str) -> SealedBlob:
+        read = partial(self.blobs.read, digest)
+        try:
+            return SealedBlob(read, self.blobs.size(digest), self.keys)
+        except TrustError as error:
+            raise _not_ours(digest) from error
+
+
+def blobs_of(deps: Deps, project: Project) -> ProjectBlobs:
+    """Return the blobs of a project."""
+    if not is_private(project):
+        return ProjectBlobs(deps.blobs, {})
+    return ProjectBlobs(deps.blobs, keyring_of(deps, project), newest_key(deps, project))
+
+
+def blobs_to_publish(deps: Deps, metadata: ProjectMetadata) -> ProjectBlobs:
+    """Return the blobs that metadata name which are not in force yet: one key has sealed all."""
+    if metadata.access == "public":
+        return ProjectBlobs(deps.blobs, {})
+    return ProjectBlobs(deps.blobs, _keyring(deps, metadata.project, [metadata.sealed_with]))
+
+
+def key_id_of(blobs: Blobs, digest: str) -> bytes | None:
+    """Return the id of the key that a blob is sealed with; None: it is not. It may be missing."""
+    size = blobs.size(digest)
+    mark = seal_mark(blobs.read(digest, 0, min(size, HEADER_BYTES)))
+    return None if mark is None else mark[1]
+
+
+def check_mark(deps: Deps, metadata: ProjectMetadata, digest: str) -> None:
+    """Check that a blob of metadata is sealed with their key, or with none if they are public.
+
+    A public project that named a private one's blob would have the coordinator read it aloud.
+
+    Raises:
+        Refusal: `malformed`.
+    """
+    found, wanted = key_id_of(deps.blobs, digest), None
+    if metadata.access == "invited":
+        wanted = project_key(deps.secret, metadata.project, metadata.sealed_with).id
+    if found != wanted:
+        how = "sealed" if wanted is None else "not sealed with the key that the metadata name"
+        message = f"Blob {digest[:12]}... is {how}: publish again with `pleb-project publish`."
+        raise Refusal(RefusalCode.MALFORMED, message)
+
+
+def _not_ours(digest: str) -> Refusal:
+    message = (
+        f"Blob {digest[:12]}... is not sealed with a key of this coordinator's secret: restore the "
+        "file `secret` that belongs to this home."
+    )
+    return Refusal(RefusalCode.INTERNAL, message)
+
+
+# -- readers -----------------------------------------------------------------------------------
+
+
+def may_read(tx: Transaction, deps: Deps, project: Project, text: str) -> bool:
+    """Whether who has this text may read a private project now."""
+    reader, now = read_reader(deps.secret, text), deps.clock()
+    if reader is None or reader.project != project.name:
+        return False
+    if reader.kind is ReaderKind.OPERATOR:
+        return int(reader.name, 16) > now
+    if reader.kind is ReaderKind.ROOT:
+        path = map(fingerprint_of, root_path(project.metadata))
+        return reader.name in set(path) - set(project.metadata.revoked)
+    try:
+        host = tx.hosts.find(project.id, reader.name)
+    except Refusal:
+        return False
+    return host.banned_until <= now
+
+
+def box_for(
+    deps: Deps, project: str, numbers: Sequence[int], reader: Reader, seal_to: str, about: str
+) -> bytes:
+    """Return the project's keys, and what the reader is known by, for who signed `seal_to`.
+
+    Raises:
+        Refusal: `malformed`: `seal_to` is no key.
+    """
+    keys = (project_key(deps.secret, project, number) for number in numbers)
+    reading = Reading.of(write_reader(deps.secret, reader), keys)
+    try:
+        return put_in_box(write_reading(reading), seal_to, about)
+    except InputError as error:
+        raise Refusal(RefusalCode.MALFORMED, str(error)) from error
+
+
+def remove_member(tx: Transaction, deps: Deps, project: Project, account: str) -> int:
+    """Replace the project's key, and revoke what is left of the invites that the account used.
+
+    Its hosts must be banned in the same transaction. What was published before stays readable to
+    who has the earlier keys; nothing that is made from now on is.
+
+    Returns:
+        How many invites were revoked.
+
+    Raises:
+        InputError: the key was replaced as often as the protocol allows.
+    """
+    if len(project.keys) >= LIMITS.project_keys:
+        raise InputError(
+            f"The key of {project.name} was replaced {len(project.keys) - 1} times, which is the "
+            "most: publish the project under another name."
+        )
+    number = max(new_key_number(deps), max(project.keys) + 1)
+    tx.projects.set_keys(project.id, [*project.keys, number])
+    used = {host.invite for host in tx.hosts.of_account(project.id, account)} - {""}
+    revoked = sum(tx.invites.revoke(token_hash) for token_hash in used)
+    tx.events.add(project.id, deps.clock(), "key_replaced", number=number)
+    return revoked
