@@ -204,15 +204,8 @@ def test_a_request_that_no_member_signed_is_refused(tmp_path, change):
     async def story():
         async with Coordinator().serving() as url, hosts(url, tmp_path, 1) as [one]:
             await fetch(one)
-            server = one.lan._peer.hex()
-            signed = SignedHeaders(server, "ab" * 8, 1234, int(time.time()))
             path = f"/blobs/{BLOBS[1].digest}"
-            headers = {
-                "pleb-peer": signed.peer,
-                "pleb-port": "1234",
-                "pleb-time": str(signed.time),
-                "pleb-mac": request_mac(KEY, signed, "GET", path, "", b""),
-            }
+            headers = signed_headers(one, path)
             address = f"http://127.0.0.1:{one.lan.port}"
             async with httpx.AsyncClient(base_url=address) as http:
                 good = await http.get(path, headers=headers)
@@ -245,6 +238,51 @@ def test_what_is_asked_for_is_bounded(tmp_path):
             await source.close()
 
     asyncio.run(story())
+
+
+def signed_headers(one, path):
+    """Return the headers of a member's GET."""
+    signed = SignedHeaders(one.lan._peer.hex(), "ab" * 8, 1234, int(time.time()))
+    return {
+        "pleb-peer": signed.peer,
+        "pleb-port": "1234",
+        "pleb-time": str(signed.time),
+        "pleb-mac": request_mac(KEY, signed, "GET", path, "", b""),
+    }
+
+
+def test_what_breaks_off_leaves_no_traceback(tmp_path, caplog, monkeypatch):
+    """A body that cannot be sent to its end, and a request of which only a part comes."""
+
+    async def story():
+        async with Coordinator().serving() as url, hosts(url, tmp_path, 1) as [one]:
+            await fetch(one)
+            read = one.cache.read_part
+
+            def half(blob, number, **options):
+                if number:
+                    raise OSError(5, "Input/output error")
+                return read(blob, number, **options)
+
+            monkeypatch.setattr(one.cache, "read_part", half)
+            path = f"/blobs/{BLOBS[0].digest}"
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{one.lan.port}") as http:
+                with pytest.raises(httpx.RemoteProtocolError):
+                    await http.get(path, headers=signed_headers(one, path))
+            _, writer = await asyncio.open_connection("127.0.0.1", one.lan.port)
+            writer.write(b"POST /have HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\nhalf")
+            await writer.drain()
+            server = one.lan._server._server._server.server_state
+            await until(lambda: len(server.connections) == 1 and server.tasks)
+            writer.close()
+            await until(lambda: not server.tasks)
+            small = f"/blobs/{BLOBS[1].digest}"
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{one.lan.port}") as http:
+                answer = await http.get(small, headers=signed_headers(one, small))
+                assert answer.content == SMALL[0], "the place of the transfer is free again"
+
+    asyncio.run(story())
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
 
 
 def test_agents_of_a_project_share_its_shards_and_versions(tmp_path):

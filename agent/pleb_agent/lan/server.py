@@ -20,7 +20,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from pleb_agent.cache.errors import CorruptBlobError
-from pleb_agent.program.http_server import BoundedConnection, HttpServer
+from pleb_agent.program.http_server import BoundedConnection, BrokenOffError, HttpServer
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.lan import (
@@ -206,15 +206,16 @@ class LanServer:
     ) -> AsyncIterator[bytes]:
         """Yield the bytes; the transfer's place is free again when they are sent or given up.
 
-        If they cannot be read any more it ends early: the connection is closed, and who asks gets
-        the rest elsewhere.
+        Raises:
+            BrokenOffError: they cannot be read any more: the connection is closed, and who asks
+                gets the rest elsewhere.
         """
         try:
             number = start // LIMITS.blob_part_bytes
             while start < end:
                 first, last = part_place(holding.blob.size, number)
                 if not await _comes(holding, number):
-                    return
+                    raise BrokenOffError("The part did not come.")
                 try:
                     part = await asyncio.to_thread(holding.read, number)
                 except ValueError:  # its download has ended meanwhile: the blob is elsewhere now
@@ -229,8 +230,8 @@ class LanServer:
                     yield piece
                     await asyncio.sleep(0)  # to learn that nobody reads any more
                 start, number = last, number + 1
-        except (CorruptBlobError, KeyError, ValueError, OSError):
-            return
+        except (CorruptBlobError, KeyError, ValueError, OSError) as error:
+            raise BrokenOffError(str(error)) from error
         finally:
             self._transfers.release()
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
+from starlette.requests import ClientDisconnect
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
     from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
-__all__ = ["MOST_CONNECTIONS", "BoundedConnection", "HttpServer"]
+__all__ = ["MOST_CONNECTIONS", "BoundedConnection", "BrokenOffError", "HttpServer"]
 
 MOST_CONNECTIONS: Final = 128
 """Half of what a process may open where that is least (macOS: 256)."""
@@ -93,6 +94,19 @@ class BoundedConnection(H11Protocol):
             self._deadline = None
 
 
+class BrokenOffError(Exception):
+    """The rest of an answer that has begun cannot be sent: its connection is closed."""
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether uvicorn says something that is not the other side's doing, or meant to be so.
+
+    Otherwise a program that breaks off its requests would fill the disk with tracebacks.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, BrokenOffError | ClientDisconnect)
+
+
 class _TicklessServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -142,7 +156,9 @@ class HttpServer:
             timeout_graceful_shutdown=1,
         )
         # Invalid requests are not logged: a program that keeps sending them would fill the disk.
-        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        log = logging.getLogger("uvicorn.error")
+        log.setLevel(logging.ERROR)
+        log.addFilter(_is_news)
         self._server = _TicklessServer(config)
 
     async def run(self) -> None:
