@@ -14,7 +14,7 @@ import httpx
 import msgspec
 import pytest
 
-from pleb_agent.control.views import DeviceView, MessageView, RuntimeView
+from pleb_agent.control.views import DeviceView, MessageView, RuntimeView, SharingView
 from pleb_agent.core.languages import LANGUAGES
 from pleb_agent.core.override import Override, OverrideKind
 from pleb_agent.core.unit_parts import UnitPart
@@ -436,6 +436,18 @@ def test_who_joins_a_family_is_told_that_it_is_several_projects(server, browser)
     assert "published together" not in browser.get(page).text
     server.agent.reader.facts_by_link[LINK] = page_agent.facts(members=8)
     assert "one of 8 projects that are published together" in browser.get(page).text
+
+
+def test_from_where_files_came_and_who_is_near(server, browser):
+    assert "near by" not in browser.get("/projects").text
+    usual = page_agent.project()
+    counters = usual.counters | {"bytes_from_neighbours": 3 * 2**30, "bytes_from_coordinator": 1.0}
+    server.agent.reader.shown["projects"] = [page_agent.project(counters=counters)]
+    server.agent.reader.shown["sharing"] = SharingView(neighbours=2, sent_bytes=5 * 2**20)
+    html = browser.get("/projects").text
+    assert "Files from PCs near by" in html
+    assert "Files from mirrors" not in html
+    assert "2 PCs near by share a project with this one" in html
 
 
 def test_account_secrets_never_appear_in_addresses(server, browser):

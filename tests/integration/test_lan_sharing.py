@@ -293,8 +293,8 @@ def test_agents_of_a_project_share_its_shards_and_versions(tmp_path):
         async with serving(coordinator) as url:
             agents = [Agent(tmp_path / name) for name in ("first", "second")]
             tasks = []
-            for agent in agents:
-                lan = agent.share()
+            first_lan = agents[0].share()
+            for agent, lan in zip(agents, (first_lan, agents[1].share()), strict=True):
                 await agent.attach(coordinator.link(url))
                 tasks.append(asyncio.create_task(lan.run()))
             first = agents[0].loop()
@@ -304,13 +304,21 @@ def test_agents_of_a_project_share_its_shards_and_versions(tmp_path):
             await until(lambda: delivered(coordinator) == [1])
             asked = len(coordinator.blob_requests)
             assert asked > 4
+            mine = agents[0].journal.projects()[0].id
+            agents[0].journal.set_no_new_work(mine, on=True)  # the next unit is not for it
+            await asyncio.sleep(2 * agents[0].most_wait_seconds)  # a request of before has ended
             coordinator.plan(1)  # the same shard
             second_task = asyncio.create_task(agents[1].loop().run())
             await until(lambda: delivered(coordinator) == [1, 2], 10)
             peers = sum(r.received.peers for r in coordinator.requests if r.received)
+            assert peers > 3000, "all that the first one has"
             for task in (first_task, second_task, *tasks):
                 task.cancel()
             await asyncio.gather(first_task, second_task, *tasks, return_exceptions=True)
+            [project] = agents[1].journal.projects()
+            counters = agents[1].journal.counters(project.id)
+            assert counters["bytes_from_neighbours"] == peers
+            assert first_lan.sent_bytes >= peers
             for agent in agents:
                 agent.journal.close()
             return asked, len(coordinator.blob_requests), peers

@@ -31,6 +31,7 @@ from pleb_agent.control.overrides import Overrides
 from pleb_agent.control.packages import Packages
 from pleb_agent.control.reports import Reports
 from pleb_agent.control.status_reader import StatusReader
+from pleb_agent.control.views import SharingView
 from pleb_agent.core.devices import CPU
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.preference_table import changed
@@ -332,6 +333,7 @@ class _Agentd:
             rules=self._rules,
             signal_history=lambda: self._readings.signals.history,
             hooks=self._hooks,
+            sharing=self._sharing,
         )
         return Controller(
             reader=reader,
@@ -345,6 +347,11 @@ class _Agentd:
             packages=self.packages,
             reports=Reports(self._home.path, self._home.log),
         )
+
+    def _sharing(self) -> SharingView | None:
+        if not self._lan.port:
+            return None
+        return SharingView(neighbours=self._lan.neighbours, sent_bytes=self._lan.sent_bytes)
 
     def _companions(self) -> list[Coroutine[None, None, None]]:
         """Return what runs next to the loop."""

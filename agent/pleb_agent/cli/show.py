@@ -6,6 +6,7 @@ import json
 import time
 from typing import Any, Final
 
+from pleb_agent.core.sizes import format_bytes
 from pleb_shared.protocol.shown import shown_line
 from pleb_system.durations import shown_duration
 
@@ -35,7 +36,15 @@ def status_lines(view: dict[str, Any]) -> list[str]:
         lines += device_lines(devices)
     elif view["unit"]:
         lines.append(f"  {_unit(view['unit'])}")
-    return lines + project_lines(view["projects"])
+    return [*lines, *project_lines(view["projects"]), *_sharing_lines(view.get("sharing"))]
+
+
+def _sharing_lines(sharing: dict[str, Any] | None) -> list[str]:
+    if sharing is None:
+        return []
+    count, sent = sharing["neighbours"], format_bytes(sharing["sent_bytes"])
+    near = "1 agent" if count == 1 else f"{count} agents"
+    return [f"  neighbours: {near} near by with a project in common, which got {sent} from here"]
 
 
 def device_lines(devices: list[dict[str, Any]]) -> list[str]:
@@ -81,11 +90,27 @@ def project_lines(projects: list[dict[str, Any]]) -> list[str]:
         )
         if project["problem"]:
             lines.append(f"    {project['problem']}")
+        if line := _sources(counters):
+            lines.append(f"    {line}")
         if project.get("no_new_work"):
             lines.append("    no new work, as you asked: `pleb-agent allow-new-work`")
         if project.get("notice"):
             lines.append(f"    {project['notice']['text']}")
     return lines
+
+
+def _sources(counters: dict[str, float]) -> str:
+    """Return from where the project's files came; empty: all from its coordinator."""
+    neighbours = counters.get("bytes_from_neighbours", 0)
+    mirrors = counters.get("bytes_from_mirrors", 0)
+    if not neighbours + mirrors:
+        return ""
+    coordinator = counters.get("bytes_from_coordinator", 0)
+    return (
+        f"files: {format_bytes(round(coordinator))} from the coordinator, "
+        f"{format_bytes(round(neighbours))} from neighbours, "
+        f"{format_bytes(round(mirrors))} from mirrors"
+    )
 
 
 def habit_lines(view: dict[str, Any]) -> list[str]:

@@ -101,6 +101,7 @@ class StatusReader:
     hooks: Hooks
     cards: Sequence[FoundDevice] = ()
     """Those of this PC, whether they may compute or not."""
+    sharing: Callable[[], views.SharingView | None] = lambda: None
     machine: Callable[[], Machine] = read_machine
     meter: WorkerMeter = field(default_factory=WorkerMeter)
     _curves: dict[int, tuple[float, views.CurveView]] = field(default_factory=dict)
@@ -146,6 +147,7 @@ class StatusReader:
             open=self.rows.open(),
             history=self.rows.ended(),
             update=self.packages.release,
+            sharing=self.sharing(),
             runtime=self.packages.runtime_view(),
         )
 

@@ -103,7 +103,8 @@ class ProjectView(View, frozen=True):
     problem: str
     counters: dict[str, float]
     """Among them units_done, units_late, verdicts_valid, credit_flops, samples, compute_seconds,
-    bytes_received, bytes_sent, energy_kwh."""
+    bytes_received, bytes_sent, energy_kwh; bytes_from_coordinator, bytes_from_mirrors and
+    bytes_from_neighbours (of files, as far as the project was told of them)."""
     attached_at: float
     waits_for_confirmation: bool
     """A unit was reported, and none has been judged yet."""
@@ -149,6 +150,15 @@ class UseView(View, frozen=True):
     """Of the time that they may compute."""
 
 
+class SharingView(View, frozen=True):
+    """What passes between this agent and others of the local network."""
+
+    neighbours: int
+    """Agents near by that have a project in common."""
+    sent_bytes: int
+    """Of files, to them, since this agent started."""
+
+
 class StatusView(View, frozen=True, kw_only=True):
     """What the agent does now, why, and what comes next."""
 
@@ -186,6 +196,8 @@ class StatusView(View, frozen=True, kw_only=True):
     history: list[AssignmentView]
     update: Release | None = None
     """A newer release."""
+    sharing: SharingView | None = None
+    """None: nothing is shared now."""
     runtime: RuntimeView | None = None
 
 

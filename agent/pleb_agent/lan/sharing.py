@@ -97,6 +97,8 @@ class LanSharing:
         """Blobs that are fetched now with neighbours."""
         self._offered: set[tuple[bytes, str]] = set()
         self._server: LanServer | None = None
+        self._sent_before = 0
+        """By servers that have been stopped."""
         self._serving: asyncio.Task[None] | None = None
         self._beacons: BeaconSocket | None = None
         self._changed = asyncio.Event()
@@ -125,6 +127,11 @@ class LanSharing:
     def neighbours(self) -> int:
         """How many agents near by have a project in common."""
         return len(self._table)
+
+    @property
+    def sent_bytes(self) -> int:
+        """What neighbours got from here since the agent started."""
+        return self._sent_before + (0 if self._server is None else self._server.sent)
 
     @property
     def port(self) -> int:
@@ -369,6 +376,7 @@ class LanSharing:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._server is not None and self._serving is not None:
             self._server.stop()
+            self._sent_before += self._server.sent
             self._server = None
             await self._serving
         for source in self._sources.values():

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pleb_agent.client.coordinator import CoordinatorClient
     from pleb_agent.journal.rows import ProjectRow
     from pleb_agent.loop.status import LoopState
-    from pleb_shared.protocol.messages import Runtime
+    from pleb_shared.protocol.messages import Received, Runtime
     from pleb_shared.protocol.project import Numerics
     from pleb_shared.protocol.sealing import Keyring
     from pleb_shared.protocol.signing import SigningKey
@@ -306,6 +306,7 @@ class Project:
                 if ask.max_units and not self._wants_more():
                     ask = replace(ask, max_units=0, wait_seconds=0.0)  # another device was faster
                 holds, received = self.files.held(LIMITS.held_blobs), self.files.take_received()
+                self._count_received(received)
                 request = self._exchange.write(ask, holds, received)
                 for row in ask.reports:  # the journal has them now
                     self._results.pop(row.id, None)
@@ -390,6 +391,17 @@ class Project:
     def directories(self, row: AssignmentRow) -> UnitDirectories:
         """Return where the files of one of its units lie."""
         return UnitDirectories(self._services.work_dir / self.work_folder, str(row.id))
+
+    def _count_received(self, received: Received | None) -> None:
+        """Count from where the files came that the next request tells of."""
+        if received is not None:
+            self._journal.count(
+                self.id,
+                self._clock(),
+                bytes_from_coordinator=received.coordinator,
+                bytes_from_mirrors=received.mirrors,
+                bytes_from_neighbours=received.peers,
+            )
 
     def _clean(self, row: AssignmentRow) -> None:
         """Delete the directories of a unit that has ended."""

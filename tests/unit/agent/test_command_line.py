@@ -41,6 +41,25 @@ def test_a_unit_that_has_not_begun_counts_no_steps():
     assert "1 unit done" in third
 
 
+def test_status_says_from_where_files_came_and_who_is_near():
+    counters = {"bytes_from_coordinator": 2.0**20, "bytes_from_neighbours": 3.0 * 2**30}
+    project = {
+        "project": "words", "url": "https://example.org", "latest_version": 3, "problem": "",
+        "counters": counters,
+    }  # fmt: skip
+    view = {
+        "activity": "idle", "sentence": "Idle.", "unit": None, "projects": [project],
+        "sharing": {"neighbours": 2, "sent_bytes": 5 * 2**20},
+    }  # fmt: skip
+    *_, files, near = status_lines(view)
+    said = "files: 1 MB from the coordinator, 3 GB from neighbours, 0 B from mirrors"
+    assert files.strip() == said
+    said = "neighbours: 2 agents near by with a project in common, which got 5 MB from here"
+    assert near.strip() == said
+    del counters["bytes_from_neighbours"]
+    assert len(status_lines(view | {"sharing": None})) == 2, "nothing to say"
+
+
 def test_preferences_are_listed_unless_something_else_is_asked_for(tmp_path, capsys):
     assert parse(["prefs"]).act == "list"
     home = ["--home", str(tmp_path)]
