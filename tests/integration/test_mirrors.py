@@ -18,7 +18,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from pleb_agent.web.server import LocalServer
-from pleb_coordinator.backups.mirror import LoggedVersion, files_for_mirror, sync_mirror
+from pleb_coordinator.backups.mirror import files_for_mirror, sync_mirror
 from pleb_coordinator.backups.mirror_target import BucketTarget, FolderTarget, open_target
 from pleb_coordinator.blobs.s3 import open_bucket
 from pleb_coordinator.cli import main
@@ -26,6 +26,7 @@ from pleb_coordinator.home.config import S3, CoordinatorConfig, config_text
 from pleb_coordinator.home.keys import make_secret_file
 from pleb_coordinator.home.layout import Home
 from pleb_coordinator.steps.serve import Asked, serve
+from pleb_coordinator.steps.version_history import LoggedVersion
 from pleb_coordinator.store.references import METADATA
 from pleb_shared.errors import InputError, Refusal
 from pleb_shared.protocol.ids import digest_of

@@ -14,11 +14,12 @@ import pytest
 from pleb_coordinator.aggregation.noise import NoiseKey
 from pleb_coordinator.aggregation.recompute import How, recompute
 from pleb_coordinator.api.privacy import privacy_status
-from pleb_coordinator.backups.mirror import LoggedVersion, files_for_mirror
+from pleb_coordinator.backups.mirror import files_for_mirror
 from pleb_coordinator.cli.projects import project_lines
 from pleb_coordinator.core.records import RestoreCause, VersionRow
 from pleb_coordinator.steps import Deps, advance, rollback
 from pleb_coordinator.steps.lookback import looks_of
+from pleb_coordinator.steps.version_history import LoggedVersion
 from pleb_project.server.status import decode_status, status_lines
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.ids import digest_of

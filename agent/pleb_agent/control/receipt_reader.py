@@ -23,7 +23,7 @@ from pleb_agent.journal.activity_log import local_day
 from pleb_agent.journal.receipts import receipt_days, receipts_since
 from pleb_agent.loop.verify import verify
 from pleb_shared.errors import InputError
-from pleb_shared.protocol.ids import check_mirror
+from pleb_shared.protocol.ids import check_base_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -148,7 +148,7 @@ async def verify_projects(attaching: Attaching, request: VerifyRequest) -> AllVe
         raise InputError("No project is attached: `pleb-agent attach LINK`.")
     if request.mirror:
         try:
-            check_mirror(request.mirror)
+            check_base_url(request.mirror)
         except ValueError as error:
             raise InputError(f"{request.mirror!r} is not a mirror's address: {error}.") from error
     return AllVerifiedView([await _verify(attaching, row, request) for row in rows])

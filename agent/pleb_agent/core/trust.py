@@ -26,13 +26,14 @@ from pleb_shared.protocol.messages import EnrolReply, PayloadType, WorkReply
 from pleb_shared.protocol.project import ProjectMetadata, calibration_unit, tensor_bytes
 from pleb_shared.protocol.roots import key_fault, root_path
 from pleb_shared.protocol.sealing import sealed_bytes
-from pleb_shared.protocol.signing import open_envelope, read_envelope
+from pleb_shared.protocol.signing import open_envelope, peek_payload, read_envelope
 from pleb_shared.protocol.unit import Unit, UnitKind, VersionSource
 from pleb_system.durations import shown_day, shown_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pleb_shared.protocol.ids import AttachLink
     from pleb_shared.protocol.manifest import Manifest
 
 __all__ = [
@@ -87,6 +88,38 @@ def clock_sentence(theirs: float, ours: float) -> str:
         f"Your clock is {shown_duration(abs(off))} {direction} of the coordinator's: "
         "set it (or switch on automatic time) and try again."
     )
+
+
+def may_lead_to(link: AttachLink, url: str) -> bool:
+    """Whether an address from metadata may be used: without TLS only if the link has none either.
+
+    Otherwise a project could make PCs ask devices of their own networks.
+    """
+    return url.startswith("https://") or link.base_url.startswith("http://")
+
+
+def mirrors_of(envelope: bytes) -> list[str]:
+    """Return the mirrors that metadata name which were accepted before; they may have expired."""
+    most = LIMITS.metadata_bytes
+    payload = peek_payload(envelope, PayloadType.METADATA, most_bytes=most)
+    return strict_json.decode(payload, ProjectMetadata, most_bytes=most).mirrors
+
+
+def moved_link(link: AttachLink, metadata: ProjectMetadata) -> AttachLink:
+    """Return the link of where a project is served: the same one, unless it has moved.
+
+    Raises:
+        TrustError: it has moved to an address that `link` does not permit.
+    """
+    place = metadata.coordinator
+    if place is None:
+        return link
+    if not may_lead_to(link, place.url):
+        raise TrustError(
+            f"{metadata.project} has moved to {place.url}, which has no encryption as its link "
+            "has: ask the researcher."
+        )
+    return link.at(place.url, place.certificate)
 
 
 class TrustedProject:

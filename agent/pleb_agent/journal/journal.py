@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pleb_agent.core.history import Event
     from pleb_agent.core.trust import Memory
     from pleb_agent.core.unit_parts import Held
+    from pleb_shared.protocol.ids import AttachLink
     from pleb_shared.protocol.messages import UnitVerdict, WorkReply
 
 __all__ = ["Journal", "JournalError"]
@@ -153,6 +154,15 @@ class Journal(ActivityLog):
                     latest_version = :latest_version, root = :root
                 WHERE id = :project AND metadata_number <= :metadata_number""",
                 {**vars(memory), "metadata": envelope, "project": project},
+            )
+
+    def move_project(self, project: int, link: AttachLink) -> None:
+        """Remember another address of a project's coordinator, for all devices."""
+        with self.transaction():
+            self.db.execute(
+                """UPDATE OR IGNORE projects SET link = ?, base_url = ? WHERE (base_url, name) =
+                    (SELECT base_url, name FROM projects WHERE id = ?)""",
+                (str(link), link.base_url, project),
             )
 
     def raise_sequence(self, project: int, sequence: int, role: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from pleb_agent import AGENT
 from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.sentence import say
-from pleb_agent.core.trust import Memory, RootKeyError, TrustedProject
+from pleb_agent.core.trust import Memory, RootKeyError, TrustedProject, moved_link
 from pleb_agent.journal.rows import NewProject, ProjectRow
 from pleb_shared.errors import InputError, TrustError
 from pleb_shared.protocol import strict_json
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Attaching", "SignedProject", "enrol_request", "leave_host", "reading_in", "suits_cards"]
 
+_MOST_MOVES: Final = 4
 _SHORTEST_INVITE: Final = 16
 _LONGEST_INVITE: Final = 128
 """Characters of a `Token`."""
@@ -89,11 +90,12 @@ class Attaching:
         invite: str | None,
         name: str,
         keys: tuple[str, str] | None = None,
+        most_moves: int = _MOST_MOVES,
     ) -> tuple[ProjectRow, Family | None]:
         """Attach one project; return it and its family.
 
         `keys`: the files of the host's and the account's key, which are those of the member of its
-        family that was attached first.
+        family that was attached first. `most_moves`: how often a moved project is followed.
         """
         invite = invite or link.invite
         if invite is not None and not _SHORTEST_INVITE <= len(invite) <= _LONGEST_INVITE:
@@ -126,6 +128,11 @@ class Attaching:
             self._read_as(client, link, reading, invite)
             envelope = await _first_metadata(client, link)
             self._accept(trust, envelope, attached=known is not None)
+            if (moved := moved_link(link, trust.metadata)) != link and most_moves:
+                keys, left = (host_file, account_file), most_moves - 1
+                return await self._attach(
+                    moved, invite=invite, name=name, keys=keys, most_moves=left
+                )
             request = enrol_request(
                 link.project,
                 host_key,

@@ -9,13 +9,21 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_agent import AGENT
 from pleb_agent.core.agent_state import AssignmentEvent
-from pleb_agent.core.history import ended_event, verdict_events
+from pleb_agent.core.history import EventKind, ended_event, verdict_events
 from pleb_agent.core.readiness import seconds_allowed
-from pleb_agent.core.trust import OlderMetadataError, StaleMetadataError, TrustedProject
+from pleb_agent.core.sentence import say
+from pleb_agent.core.trust import (
+    OlderMetadataError,
+    StaleMetadataError,
+    TrustedProject,
+    may_lead_to,
+    mirrors_of,
+    moved_link,
+)
 from pleb_agent.journal.rows import AssignmentRow, Change, RequestRow
 from pleb_agent.loop.attach import enrol_request, reading_in
 from pleb_agent.worker.plain_files import read_plain
-from pleb_shared.errors import Refusal, RefusalCode, TrustError
+from pleb_shared.errors import PlebError, Refusal, RefusalCode, TrustError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
 from pleb_shared.protocol.messages import (
@@ -28,6 +36,7 @@ from pleb_shared.protocol.messages import (
     WorkReply,
     WorkRequest,
 )
+from pleb_shared.protocol.reasons import ReasonCode
 from pleb_shared.protocol.sealing import Box
 from pleb_shared.protocol.signing import sign_payload
 from pleb_shared.protocol.unit import UnitKind
@@ -138,7 +147,41 @@ class Exchange:
             await self.client.hand_in_metadata(self.name, ours)
             envelope = await self.client.metadata(self.name)
             self.trust.update_metadata(envelope, self._clock())
+        return self._accepted(envelope, before)
+
+    async def look_at_mirrors(self) -> bool:
+        """Look whether mirrors have newer metadata; return whether one had.
+
+        For when the coordinator cannot be reached: the project may have moved.
+        """
+        before = self.trust.memory.metadata_number
+        row = self._journal.project(self.project)
+        for url in mirrors_of(row.metadata):
+            if not may_lead_to(row.attach_link, url):
+                continue
+            mirror = self._services.make_client(row.attach_link.at(url, None))
+            try:
+                envelope = await mirror.metadata(self.name)
+                self.trust.update_metadata(envelope, self._clock())
+            except PlebError as error:  # it is a cache: it may be old, or away
+                _LOG.info("mirror", extra={"project": self.name, "problem": str(error)})
+                continue
+            finally:
+                await mirror.close()
+            if self._accepted(envelope, before):
+                return True
+        return False
+
+    def _accepted(self, envelope: bytes, before: int) -> bool:
+        """Write metadata that are accepted; return whether they are newer than number `before`."""
         self._journal.set_metadata(self.project, envelope, self.trust.memory)
+        row = self._journal.project(self.project)
+        link = moved_link(row.attach_link, self.metadata)
+        if link != row.attach_link:
+            self._journal.move_project(self.project, link)
+            place = link.base_url
+            sentence = say("{project} has moved to {place}.", project=self.name, place=place)
+            self._history.note(EventKind.ATTACH, sentence, self.name)
         return self.trust.memory.metadata_number > before
 
     async def follow_key(self) -> None:
@@ -317,6 +360,8 @@ class Exchange:
         for unit in units:
             _LOG.info("issue", extra={"project": self.name, "assignment": unit.assignment})
         self._history.report(events)
+        if reply.no_work is not None and reply.no_work.reason.code == ReasonCode.MOVED:
+            await self.refresh_metadata()
         self._newest_key = reply.key_number
         return Answer(changes, reply.no_work, reply.lan_key, reply.key_number)
 

@@ -56,6 +56,8 @@ _AGAIN: Final = Backoff(longest_seconds=60.0)
 _OLD_HOME: Final = 2
 """Refusals of a number that a home may get which was restored from a backup: an old number, or the
 last one with other content."""
+_FAILURES_OF_MIRRORS: Final = 3
+"""Tries in vain to reach the coordinator, after which mirrors are asked whether it has moved."""
 _RESTING_SECONDS: Final = 3600.0
 _QUICK_ANSWER_SECONDS: Final = 1.0
 """An answer without work that came faster than this was not waited for: don't ask in a loop."""
@@ -74,6 +76,8 @@ class Project:
         self, row: ProjectRow, host_key: SigningKey, client: CoordinatorClient, loop: LoopState
     ) -> None:
         self.id = row.id
+        self.link = row.link
+        """Where its coordinator is."""
         self.name = row.name
         self.family = row.family
         self.work_folder = row.work_folder
@@ -439,6 +443,8 @@ class Project:
         self.problem = self._copied or str(error)
         delay = _AGAIN.delay_seconds(self._failures, self._services.draw(), asked)
         self._look_in(delay)
+        if offline and self._failures % _FAILURES_OF_MIRRORS == 0:
+            self.start(self._look_at_mirrors)
         activity = Activity.OFFLINE if offline else Activity.PROBLEM
         self._loop.status.set(activity, say(str(error)), self._clock() + delay, self.name)
         _LOG.warning("problem", extra={"project": self.name, "problem": str(error), "delay": delay})
@@ -466,6 +472,10 @@ class Project:
     async def _enrol_again(self) -> None:
         self._failures += 1  # if that is refused too, it is a problem like any other
         await self._exchange.enrol_again()
+
+    async def _look_at_mirrors(self) -> None:
+        if await self._exchange.look_at_mirrors():
+            self.look_now()
 
     def _wait_for_work(self, answer: Answer, took_seconds: float) -> None:
         reason = (

@@ -217,6 +217,9 @@ class Projects:
                 await self._leave(row, runtime)
             elif number not in self.live:
                 self._try_to_open(row)
+            elif self.live[number].link != row.link:  # it has moved to another coordinator
+                await self.live.pop(number).close()
+                self._try_to_open(row)
         for number in set(self.live) - set(rows):
             await self.live.pop(number).close()
 

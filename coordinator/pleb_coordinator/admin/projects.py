@@ -220,7 +220,7 @@ class DeleteProject(Command[ProjectDeleted], frozen=True):
         with desk.opened() as store:
             with store.read() as tx:
                 project = tx.projects.find(self.project)
-            if project.state is not ProjectState.ARCHIVED:
+            if project.state not in {ProjectState.ARCHIVED, ProjectState.MOVED}:
                 raise InputError(
                     f"{project.name} is {project.state}: archive it first (`project archive "
                     f"{project.name}`), so that its volunteers are told, then delete it."

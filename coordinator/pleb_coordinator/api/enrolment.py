@@ -14,6 +14,7 @@ from pleb_coordinator.api.requests import (
     read_body,
 )
 from pleb_coordinator.core.access import is_private, unknown_project
+from pleb_coordinator.core.records import ProjectState
 from pleb_coordinator.core.voices import network_of
 from pleb_coordinator.steps.enrol import enrol as enrol_host
 from pleb_shared.errors import Refusal, RefusalCode
@@ -77,5 +78,8 @@ async def metadata(api: Api, request: Request) -> Response:
     """Return the metadata's envelope, exactly as the root key signed it."""
     with api.store.read() as tx:
         project = readable_project(tx, api, request, invited=True)
-        envelope = tx.projects.envelope(project.id, project.metadata_number)
+        if project.state is ProjectState.MOVED:
+            _, envelope = tx.projects.newest_envelope(project.id)
+        else:
+            envelope = tx.projects.envelope(project.id, project.metadata_number)
     return Response(envelope, media_type="application/json", headers={"Cache-Control": "no-cache"})

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from pleb_coordinator.api.access import readable_project
 from pleb_coordinator.core.records import version_not_kept
 from pleb_coordinator.steps.activity import best_of
+from pleb_coordinator.steps.version_history import all_versions, line_of
 from pleb_coordinator.steps.version_log import log_of, sign_head
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.status import VersionStatus
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.core.records import Project
     from pleb_coordinator.store.transaction import Transaction
 
-__all__ = ["log_entries", "log_head", "metadata_at", "numbered", "version"]
+__all__ = ["log_entries", "log_head", "log_versions", "metadata_at", "numbered", "version"]
 
 _ALWAYS_ASK: Final = {"Cache-Control": "no-cache"}
 
@@ -55,6 +56,14 @@ async def log_entries(api: Api, request: Request) -> Response:
     """Return the lines of the signed log of versions."""
     with api.store.read() as tx:
         lines = log_of(tx, readable_project(tx, api, request))
+    return Response(b"\n".join(lines), media_type="application/jsonl", headers=_ALWAYS_ASK)
+
+
+async def log_versions(api: Api, request: Request) -> Response:
+    """Return every version's line, as a mirror has them."""
+    with api.store.read() as tx:
+        project = readable_project(tx, api, request)
+        lines = [line_of(row) for row in all_versions(tx, project)]
     return Response(b"\n".join(lines), media_type="application/jsonl", headers=_ALWAYS_ASK)
 
 

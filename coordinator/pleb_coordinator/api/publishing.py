@@ -14,10 +14,10 @@ from pleb_coordinator.api.access import is_way_private, readable_project
 from pleb_coordinator.api.requests import check_statement, choose_protocol, read_body
 from pleb_coordinator.steps.access import public_projects
 from pleb_coordinator.steps.files import look_at_tombstones
-from pleb_coordinator.steps.publish import admit, admit_handed_in, answer_question
+from pleb_coordinator.steps.publish import admit, admit_handed_in, answer_question, leads_away
 from pleb_coordinator.steps.publish import hand_in as hand_in_metadata
 from pleb_coordinator.steps.publish import publish as publish_project
-from pleb_coordinator.steps.published import examine, open_metadata, open_publication
+from pleb_coordinator.steps.published import Findings, examine, open_metadata, open_publication
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import parse_attach_link
@@ -117,7 +117,10 @@ async def hand_in(api: Api, request: Request) -> Response:
     with api.store.read() as tx:
         newer = admit_handed_in(tx, api.deps, publication)
         seen = look_at_tombstones(tx, api.deps)
-    if newer:
+    if newer and leads_away(api.deps, publication.metadata):
+        nothing = Findings((), None)
+        await api.commits.run(lambda tx: hand_in_metadata(tx, api.deps, publication, nothing))
+    elif newer:
         findings = await asyncio.to_thread(examine, api.deps, publication, seen)
         await api.commits.run(lambda tx: hand_in_metadata(tx, api.deps, publication, findings))
     return Response(status_code=204)

@@ -9,7 +9,7 @@ from starlette.routing import Route
 from pleb_coordinator.api.blob_files import blob, parts
 from pleb_coordinator.api.enrolment import enrol, metadata
 from pleb_coordinator.api.health import health, metrics, ready
-from pleb_coordinator.api.history import log_entries, log_head, metadata_at, version
+from pleb_coordinator.api.history import log_entries, log_head, log_versions, metadata_at, version
 from pleb_coordinator.api.publishing import ask_to_publish, coordinator, hand_in, publish
 from pleb_coordinator.api.status_routes import events, family, status
 from pleb_coordinator.api.uploads import head_upload, patch_upload
@@ -49,6 +49,7 @@ def api_routes(api: Api, *, public_metrics: bool = True) -> list[Route]:
         route(api, "GET", "/projects/{project}/versions/{epoch:int}/{version}", version),
         route(api, "GET", "/projects/{project}/log-entries", log_entries),
         route(api, "GET", "/projects/{project}/log-head", log_head),
+        route(api, "GET", "/projects/{project}/log.jsonl", log_versions),
         route(api, "GET", "/coordinator", coordinator),
         route(api, "GET", "/health", health),
         route(api, "GET", "/ready", ready),

@@ -230,7 +230,7 @@ def read_status(
 
 
 def _permission_warning(project: Project, now: float) -> str:
-    if project.state in {ProjectState.FINISHED, ProjectState.ARCHIVED}:
+    if project.state in {ProjectState.FINISHED, ProjectState.ARCHIVED, ProjectState.MOVED}:
         return ""  # nobody works for it any more
     return permission_warning(project.name, project.metadata.delegation.expires_at, now)
 

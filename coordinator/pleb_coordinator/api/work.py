@@ -89,7 +89,7 @@ async def work(api: Api, request: Request) -> Response:
     signed.verify(host.key)
     waits = asked.request.wait_seconds > 0 and asked.request.max_units > 0
     answered = await api.commits.run(partial(serve, deps=api.deps, asked=asked))
-    if waits and not answered.manifests and not answered.repeated:
+    if waits and not answered.is_worth_sending and not answered.repeated:
         answered = await _wait(api, request, asked, answered, host)
     api.counters.units_issued += len(answered.manifests)
     api.counters.reports += len(answered.receipts)
@@ -160,7 +160,7 @@ async def _tries(
             continue
         again = partial(serve, deps=api.deps, asked=asked, before=answered)
         answered = await api.commits.run(again)
-        if answered.manifests:
+        if answered.is_worth_sending:
             break
         patience, pause = pause, min(LONGEST_PAUSE_SECONDS, 2 * pause)
     return answered

@@ -27,24 +27,24 @@ import msgspec
 from pleb_coordinator.blobs.parts import leaves_in
 from pleb_coordinator.blobs.store import damaged_blob
 from pleb_coordinator.core.access import is_private
-from pleb_coordinator.core.records import VersionInput
+from pleb_coordinator.core.records import ProjectState
 from pleb_coordinator.steps.access import blobs_of
+from pleb_coordinator.steps.version_history import all_versions, line_of
 from pleb_coordinator.steps.version_log import log_of, sign_head
 from pleb_coordinator.store.references import METADATA
+from pleb_shared.errors import InputError
 from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.unit import VersionSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pleb_coordinator.backups.mirror_target import MirrorTarget
     from pleb_coordinator.blobs.store import Blobs
-    from pleb_coordinator.core.records import Project, VersionRow
+    from pleb_coordinator.core.records import Project
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
 
 __all__ = [
-    "LoggedVersion",
     "MirrorFiles",
     "Synced",
     "files_for_mirror",
@@ -53,24 +53,7 @@ __all__ = [
 ]
 
 _READ_BYTES: Final = 2**20
-_PAGE: Final = 500
 Digests = Annotated[list[str], msgspec.Meta(max_length=2 * LIMITS.shards)]
-
-
-class LoggedVersion(msgspec.Struct, frozen=True):
-    """A line of `log.jsonl`."""
-
-    epoch: int
-    number: int
-    digest: str
-    metadata_number: int
-    restores: int | None
-    inputs: tuple[VersionInput, ...]
-    source: VersionSource | None
-    """How it is put together; None: its tensors are not kept any more."""
-    outer_state: str
-    """The blob with the outer step's state; the mirror has that of the newest version."""
-    made_at: float
 
 
 class _Files(msgspec.Struct, frozen=True):
@@ -106,12 +89,20 @@ class Synced:
 
 
 def files_for_mirror(tx: Transaction, deps: Deps, project: Project) -> MirrorFiles:
-    """Return what hosts need of a project, and what it could be continued from elsewhere."""
+    """Return what hosts need of a project, and what it could be continued from elsewhere.
+
+    Raises:
+        InputError: another coordinator goes on with it, and the mirror has later versions.
+    """
+    if project.state is ProjectState.MOVED:
+        raise InputError(
+            f"{project.name} has moved to another coordinator: run `mirror sync` there."
+        )
     epoch, newest = project.epoch, project.version
     digests = set(tx.references.of(project.id, epoch, METADATA))
     log = bytearray()
-    for row in _versions(tx, project):
-        log += msgspec.json.encode(_logged(row)) + b"\n"
+    for row in all_versions(tx, project):
+        log += line_of(row) + b"\n"
         if row.leaves is not None:
             digests.add(row.leaves.digest)
         recent = row.epoch == epoch and row.number >= newest - LIMITS.version_lag
@@ -143,29 +134,6 @@ def mirror_name(deps: Deps, project: Project) -> str:
     if not is_private(project):
         return project.name
     return hmac.digest(deps.secret, f"pleb mirror\n{project.name}".encode(), "sha256").hex()[:40]
-
-
-def _versions(tx: Transaction, project: Project) -> Iterator[VersionRow]:
-    for epoch in tx.versions.epochs(project.id):
-        after = -1
-        while page := tx.versions.history(project.id, epoch, after=after, limit=_PAGE):
-            yield from page
-            after = page[-1].number
-
-
-def _logged(row: VersionRow) -> LoggedVersion:
-    return LoggedVersion(
-        epoch=row.epoch,
-        number=row.number,
-        digest=row.digest,
-        metadata_number=row.metadata_number,
-        restores=row.restores,
-        # a delta follows from its shards to the bit: its digest would confirm a guess of them
-        inputs=() if row.noise else row.inputs,
-        source=row.source,
-        outer_state=row.outer_state,
-        made_at=row.made_at,
-    )
 
 
 def sync_mirror(blobs: Blobs, target: MirrorTarget, wanted: MirrorFiles) -> Synced:

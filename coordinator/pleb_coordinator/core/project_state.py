@@ -3,7 +3,7 @@
 active ──ended─────> finished ──continued──> active
   │                     │
   ├──paused──> paused <─┤       paused, archived ──resumed──> active
-  └──archived─> archived <── (from any)
+  └──archived─> archived <── (from any)           moved <──moved── (from any; for good)
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ class ProjectEvent(StrEnum):
     ARCHIVED = "archived"
     ENDED = "ended"
     """Its last version was made, its target reached, or nothing got better any more."""
+    MOVED = "moved"
+    """Its root key has handed it to another coordinator."""
     CONTINUED = "continued"
     """What ended it does not hold any more: there are more versions, or a new epoch."""
 
@@ -41,4 +43,8 @@ PROJECT_MOVES: Final[Mapping[tuple[ProjectState, ProjectEvent], ProjectState]] =
     (ProjectState.PAUSED, ProjectEvent.RESUMED): ProjectState.ACTIVE,
     (ProjectState.PAUSED, ProjectEvent.ARCHIVED): ProjectState.ARCHIVED,
     (ProjectState.ARCHIVED, ProjectEvent.RESUMED): ProjectState.ACTIVE,
+    (ProjectState.ACTIVE, ProjectEvent.MOVED): ProjectState.MOVED,
+    (ProjectState.FINISHED, ProjectEvent.MOVED): ProjectState.MOVED,
+    (ProjectState.PAUSED, ProjectEvent.MOVED): ProjectState.MOVED,
+    (ProjectState.ARCHIVED, ProjectEvent.MOVED): ProjectState.MOVED,
 }

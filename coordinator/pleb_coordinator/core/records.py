@@ -71,6 +71,8 @@ class ProjectState(StrEnum):
     PAUSED = "paused"
     FINISHED = "finished"
     ARCHIVED = "archived"
+    MOVED = "moved"
+    """Another coordinator goes on with it; hosts are sent there."""
 
 
 class Purpose(StrEnum):

@@ -47,6 +47,7 @@ __all__ = ["PROJECT_JOBS", "Job", "JobCounters", "Jobs", "QuickJob", "run_jobs"]
 
 _log = logging.getLogger(__name__)
 
+_AT_REST: Final = frozenset({ProjectState.ARCHIVED, ProjectState.MOVED})
 WAKE_SECONDS: Final = 0.02
 """How often the loop asks whether any process has committed: a few microseconds each time."""
 RETENTION_SECONDS: Final = 10.0
@@ -354,7 +355,7 @@ class Jobs:
         while turns:
             with self.store.read() as tx:
                 scope = _scope(tx, name)
-                if scope is not None and scope.state == ProjectState.ARCHIVED:
+                if scope is not None and scope.state in _AT_REST:
                     return self.deps.clock() + IDLE_SECONDS
                 claimed = tx.claims.live(self.deps.clock())
                 due = (

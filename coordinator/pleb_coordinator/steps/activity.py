@@ -28,6 +28,7 @@ __all__ = ["best_of", "follow_researcher", "move_project", "points", "settle"]
 
 _ASKED_FOR: Final[Mapping[Activity, tuple[ProjectEvent, ReasonCode | None]]] = {
     "active": (ProjectEvent.RESUMED, None),
+    "finishing": (ProjectEvent.RESUMED, None),
     "paused": (ProjectEvent.PAUSED, ReasonCode.RESEARCHER_PAUSED),
     "archived": (ProjectEvent.ARCHIVED, ReasonCode.RESEARCHER_ARCHIVED),
 }

@@ -45,7 +45,7 @@ _SPOT_CHECKS: Final = 400
 """Of this many confirmed units one is drawn."""
 _FREE_TO_ALL_SECONDS: Final = 60.0
 """A unit that nobody took for this long is kept for nobody."""
-_CLOSED: Final = frozenset({ProjectState.PAUSED, ProjectState.ARCHIVED})
+_CLOSED: Final = frozenset({ProjectState.PAUSED, ProjectState.ARCHIVED, ProjectState.MOVED})
 """Nothing at all is issued; while a project is finished, results are still checked."""
 _REFUSED_SECONDS: Final = 1.0
 _MOST_RUNTIMES: Final = 8

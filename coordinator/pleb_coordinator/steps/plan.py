@@ -54,7 +54,7 @@ def find(tx: Transaction, _: Deps, project: Project) -> Project | None:
     """Return the project if its newest version lacks its round or its evaluation."""
     place = (project.id, project.epoch, project.version)
     training = (
-        project.state == ProjectState.ACTIVE
+        _begins_rounds(project)
         and project.version < project.metadata.training.versions
         and tx.rounds.get(*place) is None
     )
@@ -73,9 +73,13 @@ def commit(tx: Transaction, deps: Deps, found: Project) -> bool:
     holdout, also for trusted hosts.
     """
     project, now = tx.projects.get(found.id), deps.clock()
-    trained = project.state == ProjectState.ACTIVE and _plan_training(tx, deps, project, now)
+    trained = _begins_rounds(project) and _plan_training(tx, deps, project, now)
     evaluates = project.state in {ProjectState.ACTIVE, ProjectState.FINISHED}
     return (evaluates and _plan_evaluation(tx, project, now)) or trained
+
+
+def _begins_rounds(project: Project) -> bool:
+    return project.state == ProjectState.ACTIVE and project.metadata.activity != "finishing"
 
 
 def find_young(tx: Transaction, deps: Deps, project: Project) -> Round | None:

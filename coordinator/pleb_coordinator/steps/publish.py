@@ -8,13 +8,15 @@ from pleb_coordinator.aggregation.versions import first_source
 from pleb_coordinator.core.access import Reader, ReaderKind, is_private
 from pleb_coordinator.core.assignment_state import AssignmentEvent
 from pleb_coordinator.core.invites import check_invite
-from pleb_coordinator.core.records import Project, Upload, VersionRow
+from pleb_coordinator.core.project_state import ProjectEvent
+from pleb_coordinator.core.records import Project, ProjectState, Upload, VersionRow
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.steps.access import box_for, new_key_number
-from pleb_coordinator.steps.activity import follow_researcher, settle
+from pleb_coordinator.steps.activity import follow_researcher, move_project, settle
 from pleb_coordinator.steps.family import check_family
 from pleb_coordinator.steps.files import lost_blobs
 from pleb_coordinator.steps.published import Findings
+from pleb_coordinator.steps.take_over import take_over
 from pleb_coordinator.store.assignments import Judgement
 from pleb_coordinator.store.references import METADATA
 from pleb_shared.errors import Refusal, RefusalCode
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.protocol.unit import Blob
 
-__all__ = ["admit", "admit_handed_in", "answer_question", "hand_in", "publish"]
+__all__ = ["admit", "admit_handed_in", "answer_question", "hand_in", "leads_away", "publish"]
 
 _PUBLISHERS: Final = frozenset({Role.PUBLISHER, Role.ADMIN})
 _NEEDS_INVITE: Final = (
@@ -148,8 +150,11 @@ def admit_handed_in(tx: Transaction, deps: Deps, publication: Publication) -> bo
     known = tx.projects.find(metadata.project)
     if metadata.number <= known.metadata_number:
         return False
-    held = deps.online_keys.of(metadata.delegation.online_key)
-    _check_delegation(metadata, held.public, deps.clock())
+    if known.state is ProjectState.MOVED:
+        raise _moved(known)
+    if not leads_away(deps, metadata):
+        held = deps.online_keys.of(metadata.delegation.online_key)
+        _check_delegation(metadata, held.public, deps.clock())
     _check_keys(known, publication)
     _check_renewal(known, metadata)
     check_family(tx, metadata, publication.root_path[0])
@@ -164,6 +169,9 @@ def hand_in(tx: Transaction, deps: Deps, publication: Publication, findings: Fin
     """
     if not admit_handed_in(tx, deps, publication):
         return
+    if leads_away(deps, publication.metadata):
+        _hand_over(tx, publication, deps.clock())
+        return
     known = tx.projects.find(publication.metadata.project)
     findings = _still_there(tx, deps, publication, known, findings)
     if findings.facts is None:
@@ -173,6 +181,35 @@ def hand_in(tx: Transaction, deps: Deps, publication: Publication, findings: Fin
         )
         raise Refusal(RefusalCode.UNKNOWN_BLOB, message)
     _renew(tx, publication, known, findings, deps.clock())
+
+
+def leads_away(deps: Deps, metadata: ProjectMetadata) -> bool:
+    """Whether the root key has handed the project to another coordinator than this one."""
+    keys = {key.public for key in deps.online_keys.all()}
+    return metadata.coordinator is not None and metadata.delegation.online_key not in keys
+
+
+def _hand_over(tx: Transaction, publication: Publication, now: float) -> None:
+    """Issue no more work, and hand out the metadata that send hosts to the other coordinator.
+
+    What is signed here goes on to count by the metadata in force, so that hosts still get receipts
+    and verdicts for what they have done.
+    """
+    metadata = publication.metadata
+    known = tx.projects.find(metadata.project)
+    tx.projects.keep_envelope(known.id, metadata.number, publication.envelope, known.facts, now)
+    place = metadata.coordinator.url if metadata.coordinator else ""
+    why = because(ReasonCode.MOVED, text=place)
+    move_project(tx, known, ProjectEvent.MOVED, why, now)
+
+
+def _moved(known: Project) -> Refusal:
+    message = (
+        f"Project {known.name!r} has moved to another coordinator: publish it there. To bring it "
+        "back, the operator here deletes it first (`pleb-coordinator project delete "
+        f"{known.name}`)."
+    )
+    return Refusal(RefusalCode.STALE_METADATA, message)
 
 
 def _admitted(tx: Transaction, deps: Deps, publication: Publication) -> tuple[Project | None, str]:
@@ -187,6 +224,8 @@ def _admitted(tx: Transaction, deps: Deps, publication: Publication) -> tuple[Pr
     if known is not None:
         if known.root_key not in publication.root_path:
             raise _other_root(tx, known, publication.invite, now)
+        if known.state is ProjectState.MOVED:
+            raise _moved(known)
         _check_keys(known, publication)
         _check_renewal(known, metadata)
         return known, ""
@@ -337,12 +376,15 @@ def _still_there(
     if known is not None:
         held = tx.references.of(known.id, publication.metadata.epoch, METADATA)
     digests = {blob.digest for blob in findings.named}
+    if findings.brought is not None:
+        digests |= findings.brought.blobs
     seen = findings.seen
     there = set[str]() if seen is None else seen.still_there(digests, deps.clock())
     lost = lost_blobs(tx, deps, digests - held, there)
     if not lost:
         return findings
-    return Findings(tuple(blob for blob in findings.named if blob.digest in lost), None)
+    named = [*findings.named, *publication.blobs]
+    return Findings(tuple(blob for blob in named if blob.digest in lost), None)
 
 
 def _put_in_force(
@@ -362,8 +404,12 @@ def _create(tx: Transaction, publication: Publication, findings: Findings, now: 
     _put_in_force(tx, publication, project, findings, now)
     if metadata.access == "invited":
         tx.projects.set_keys(project, [metadata.sealed_with])
-    tx.versions.add(_version_0(project, metadata, now))
     tx.events.add(project, now, "published", number=metadata.number)
+    if findings.brought is None or findings.facts is None:
+        tx.versions.add(_version_0(project, metadata, now))
+    else:
+        take_over(tx, project, findings.brought, findings.facts, now)
+        settle(tx, project, now)
 
 
 def _renew(

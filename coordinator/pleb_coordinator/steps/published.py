@@ -13,6 +13,7 @@ import numpy as np
 
 from pleb_coordinator.core.records import Facts
 from pleb_coordinator.steps.access import blobs_to_publish, check_mark
+from pleb_coordinator.steps.take_over import read_history
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.flops import flops_per_evaluation, flops_per_step
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.steps.access import ProjectBlobs
     from pleb_coordinator.steps.files import BlobsSeen
+    from pleb_coordinator.steps.take_over import Brought
     from pleb_shared.protocol.unit import Blob
 
 __all__ = ["Findings", "Publication", "examine", "open_metadata", "open_publication"]
@@ -81,6 +83,8 @@ class Findings:
     facts: Facts | None
     named: tuple[Blob, ...] = ()
     """All blobs that the metadata name, once none is missing."""
+    brought: Brought | None = None
+    """The history of a project that goes on here."""
     seen: BlobsSeen | None = None
     """When they were looked for; None: they are looked for again when the metadata get in force."""
 
@@ -128,11 +132,13 @@ def examine(deps: Deps, publication: Publication, seen: BlobsSeen | None = None)
 
     Raises:
         Refusal: `malformed`: a graph, the shard list, a shard or version 0 is not what it must
-            be; the sentence says which and why.
+            be; the sentence says which and why. Or as `take_over.read_history`.
         EncodingError: the tensors of version 0 do not fit the model.
     """
     metadata = publication.metadata
-    missing = _missing(deps, [*_named(metadata), *publication.blobs])
+    history = publication.request.history if publication.request else None
+    files = [] if history is None else [history.versions, history.entries, history.metadata]
+    missing = _missing(deps, [*_named(metadata), *publication.blobs, *files])
     if missing:
         return Findings(missing, None)
     for digest in {blob.digest for blob in _named(metadata)}:
@@ -157,7 +163,9 @@ def examine(deps: Deps, publication: Publication, seen: BlobsSeen | None = None)
         holdout_shards=len(shards.holdout),
         holdout_examples=sum(found.examples for found in shards.holdout),
     )
-    return Findings((), facts, tuple(dict.fromkeys([*_named(metadata), *blobs])), seen)
+    named = tuple(dict.fromkeys([*_named(metadata), *blobs]))
+    brought = None if history is None else read_history(deps, metadata, history)
+    return Findings((), facts, named, brought, seen)
 
 
 def _named(metadata: ProjectMetadata) -> list[Blob]:

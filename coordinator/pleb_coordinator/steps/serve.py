@@ -37,6 +37,7 @@ from pleb_shared.protocol.messages import (
     WorkReply,
     WorkRequest,
 )
+from pleb_shared.protocol.reasons import ReasonCode
 from pleb_shared.protocol.signing import sign_payload
 
 if TYPE_CHECKING:
@@ -80,6 +81,12 @@ class Answered:
     repeated: bool = False
     """The request was answered before: this is the stored reply, and its content is not given."""
 
+    @property
+    def is_worth_sending(self) -> bool:
+        """Whether a host that waits for work is told at once: of units, or where to go instead."""
+        moved = self.no_work is not None and self.no_work.reason.code == ReasonCode.MOVED
+        return moved or bool(self.manifests)
+
 
 def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = None) -> Answered:
     """Return the reply to a work request; its effects commit with the caller's transaction.
@@ -120,7 +127,7 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
         tx.expect_issue(project, context.host)
     issued, no_work = issue_work(context, request)
     manifests = [_shown(manifest, deps.numbers) for manifest in issued]
-    if before is not None and not manifests:
+    if before is not None and not Answered(b"", manifests, no_work=no_work).is_worth_sending:
         return before
     verdicts = [*earlier, *(_shown(found, deps.numbers) for found in take_verdicts(tx, host))]
     now = int(context.now)

@@ -126,7 +126,19 @@ class Projects(TableGroup):
         self, project: int, metadata: ProjectMetadata, envelope: bytes, facts: Facts, now: float
     ) -> None:
         """Put new metadata with its root key in force; its number must be new."""
-        number = metadata.number
+        self.keep_envelope(project, metadata.number, envelope, facts, now)
+        self._db.execute(
+            sql.SET_METADATA,
+            project=project,
+            number=metadata.number,
+            epoch=metadata.epoch,
+            root_key=metadata.root_key,
+        )
+
+    def keep_envelope(
+        self, project: int, number: int, envelope: bytes, facts: Facts, now: float
+    ) -> None:
+        """Keep metadata without putting them in force; their number must be new."""
         self._db.execute(
             sql.ADD_METADATA,
             project=project,
@@ -134,13 +146,6 @@ class Projects(TableGroup):
             envelope=envelope,
             now=now,
             **_FACTS.parameters(facts),
-        )
-        self._db.execute(
-            sql.SET_METADATA,
-            project=project,
-            number=number,
-            epoch=metadata.epoch,
-            root_key=metadata.root_key,
         )
 
     def start_epoch(self, project: int, epoch: int, now: float) -> None:
@@ -160,6 +165,11 @@ class Projects(TableGroup):
             message = f"There is no metadata {number} of project {project}."
             raise LookupError(message)
         return bytes(envelope)
+
+    def newest_envelope(self, project: int) -> tuple[int, bytes]:
+        """Return the number and the envelope of the newest metadata, in force or not."""
+        number, envelope = self._db.execute(sql.NEWEST_ENVELOPE, project=project).fetchone()
+        return number, bytes(envelope)
 
     def metadata_at(self, project: int, number: int) -> ProjectMetadata:
         """Return the metadata with that number. Raises `LookupError`."""

@@ -149,6 +149,9 @@ SET runtime = '', determinism_class = '', seconds_per_step = NULL,
 WHERE project = :project
 """
 GET_ENVELOPE: Final = "SELECT envelope FROM metadata WHERE project = :project AND number = :number"
+NEWEST_ENVELOPE: Final = """
+SELECT number, envelope FROM metadata WHERE project = :project ORDER BY number DESC LIMIT 1
+"""
 ADD_EVALUATION: Final = (
     _insert("evaluations", Evaluation)
     + """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Final
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
@@ -15,11 +15,11 @@ from pleb_shared.protocol.limits import LIMITS
 
 __all__ = [
     "AttachLink",
+    "BaseUrl",
     "Digest",
     "KeyHex",
-    "MirrorUrl",
     "ProjectName",
-    "check_mirror",
+    "check_base_url",
     "digest_of",
     "fingerprint_of",
     "parse_attach_link",
@@ -29,8 +29,8 @@ Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 """SHA-256 of exact bytes, lower-case hexadecimal."""
 KeyHex = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 """A raw 32-byte Ed25519 public key, lower-case hexadecimal."""
-MirrorUrl = Annotated[str, msgspec.Meta(max_length=LIMITS.mirror_characters)]
-"""The address of a mirror, which `check_mirror` has checked."""
+BaseUrl = Annotated[str, msgspec.Meta(max_length=LIMITS.mirror_characters)]
+"""The address of a mirror or coordinator, which `check_base_url` has checked."""
 ProjectName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?\Z")]
 
 _PROJECT: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
@@ -48,8 +48,8 @@ def digest_of(data: bytes | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def check_mirror(url: str) -> None:
-    """Return if `url` can be a mirror's: `/blobs/DIGEST` is added to it.
+def check_base_url(url: str, whose: str = "a mirror's") -> None:
+    """Return if `url` can be a mirror's or a coordinator's: `/blobs/DIGEST` is added to it.
 
     Raises:
         ValueError: it is not the address of a folder on a web server; the message says why.
@@ -57,10 +57,10 @@ def check_mirror(url: str) -> None:
     parts = urlsplit(url)
     plain = url.isascii() and url.isprintable() and " " not in url
     if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
-        raise ValueError(f"a mirror's address is like https://example.org/folder, not {url!r}")
+        raise ValueError(f"{whose} address is like https://example.org/folder, not {url!r}")
     if "?" in url or "#" in url or "@" in parts.netloc or url.endswith("/"):
         raise ValueError(
-            f"a mirror's address has no password, no ? and no #, and does not end with /: {url!r}"
+            f"{whose} address has no password, no ? and no #, and does not end with /: {url!r}"
         )
 
 
@@ -99,6 +99,10 @@ class AttachLink:
         """The same link in the form that opens the agent; plain HTTP is `pleb+http://`."""
         scheme, rest = str(self).split("://", 1)
         return f"{'pleb' if scheme == 'https' else 'pleb+http'}://{rest}"
+
+    def at(self, url: str, certificate: str | None) -> AttachLink:
+        """Return the link of the same project at another coordinator's address."""
+        return replace(self, base_url=url, certificate=certificate)
 
     def with_account(self, seed: str, reader: str = "") -> str:
         """Return the text that makes another PC part of the account; it is the account's key."""

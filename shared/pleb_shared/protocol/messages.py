@@ -28,6 +28,7 @@ __all__ = [
     "EnrolReply",
     "EnrolRequest",
     "Evidence",
+    "History",
     "NoWork",
     "PayloadType",
     "Protocols",
@@ -322,6 +323,20 @@ class PublishAnswer(Struct, frozen=True):
     """For the question's `seal_to`, unless the project is public already."""
 
 
+class History(Struct, frozen=True):
+    """What a project brings along from another coordinator, each a blob.
+
+    All are as a mirror has them: lines of JSON, oldest first.
+    """
+
+    versions: Blob
+    """Every version: `log.jsonl` of a mirror."""
+    entries: Blob
+    """The signed log of versions."""
+    metadata: Blob
+    """Earlier metadata: a line is an envelope, as a root key signed it."""
+
+
 class PublishRequest(Struct, frozen=True):
     """Publishes root-signed metadata and the blobs that it names; signed by the root key.
 
@@ -333,9 +348,11 @@ class PublishRequest(Struct, frozen=True):
     invite: Token | None
     metadata: Annotated[str, msgspec.Meta(max_length=LIMITS.metadata_bytes)]
     """The metadata's envelope, exactly as the coordinator will serve it."""
-    blobs: Annotated[list[Blob], msgspec.Meta(max_length=LIMITS.shards)]
+    blobs: Annotated[list[Blob], msgspec.Meta(max_length=2 * LIMITS.shards)]
     issued_at: Count
     expires_at: Count
+    history: History | None = None
+    """The project goes on from its newest version; None: it begins, or is known there."""
 
 
 class BlobSlot(Struct, frozen=True):

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pleb_shared.protocol.chunk import FULL, Chunk
-from pleb_shared.protocol.ids import Digest, KeyHex, MirrorUrl, ProjectName, check_mirror
+from pleb_shared.protocol.ids import BaseUrl, Digest, KeyHex, ProjectName, check_base_url
 from pleb_shared.protocol.keys import check_public_key
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.privacy import SENTENCES, Setting, unearned_by
@@ -36,6 +36,7 @@ __all__ = [
     "Calibration",
     "Codec",
     "CombinationRule",
+    "CoordinatorAddress",
     "DataSpec",
     "Delegation",
     "EvaluationSpec",
@@ -108,7 +109,8 @@ ArrayDtype = BaseDtype | Literal["uint16"]
 """What a shard may hold, too: tokens, which a batch has as int64."""
 CodecName = Literal["fp32", "int8", "int4", "2bit"]
 Access = Literal["public", "invited"]
-Activity = Literal["active", "paused", "archived"]
+Activity = Literal["active", "finishing", "paused", "archived"]
+"""`finishing`: the open round is finished, and no other one begins."""
 Numerics = Literal["native", "strict"]
 """How processors compute: each with its own best instructions, or all in one way."""
 ScheduleName = Literal["constant", "cosine", "linear", "step", "wsd"]
@@ -684,13 +686,25 @@ class Family(Struct, frozen=True):
 
 
 Mirrors = Annotated[
-    list[MirrorUrl],
+    list[BaseUrl],
     about(
         "web servers with the project's files, as `pleb-coordinator mirror sync` writes them, "
         "such as `https://example.org/my-project`: volunteers get most bytes from there",
         max_length=LIMITS.mirrors,
     ),
 ]
+
+
+class CoordinatorAddress(Struct, frozen=True):
+    """Where a project is served."""
+
+    url: BaseUrl
+    certificate: Digest | None = None
+    """SHA-256 of a self-signed certificate's DER form."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no address."""
+        check_base_url(self.url, "a coordinator's")
 
 
 class Delegation(Struct, frozen=True):
@@ -753,6 +767,8 @@ class ProjectMetadata(Struct, frozen=True):
     """What the project is a member of; None: it is published alone."""
     mirrors: Mirrors = []
     """Web servers that have the project's blobs, too, in no order."""
+    coordinator: CoordinatorAddress | None = None
+    """Where the project has moved to: agents go there. None: it is where they found it."""
     privacy: Privacy | None = None
     """None: versions are exact means, and hide nothing."""
     access: Access = "public"
@@ -765,7 +781,7 @@ class ProjectMetadata(Struct, frozen=True):
         """Refuse a key that proves nothing, chunks without a name, and privacy that is not real."""
         check_public_key(self.root_key)
         for url in self.mirrors:
-            check_mirror(url)
+            check_base_url(url)
         names = [FULL, *(chunk.name for chunk in self.chunks)]
         if len(set(names)) != len(names):
             raise ValueError("two chunks have one name")

@@ -102,6 +102,10 @@ class ReasonCode(StrEnum):
     )
     RESEARCHER_PAUSED = "researcher_paused", "The researcher has paused the project: {text}"
     RESEARCHER_ARCHIVED = "researcher_archived", "The researcher has archived the project: {text}"
+    MOVED = (
+        "moved",
+        "The project has moved to {text}: this PC follows by itself.",
+    )
     WARM_START = (
         "warm_start",
         "No work right now: only trusted hosts train version {version} (warm start).",

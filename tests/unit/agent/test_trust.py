@@ -13,11 +13,12 @@ from pleb_agent.core.trust import (
     StaleMetadataError,
     TrustedProject,
     clock_sentence,
+    moved_link,
 )
 from pleb_shared.errors import TrustError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.codec import packed_most
-from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.ids import digest_of, parse_attach_link
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import (
     EnrolReply,
@@ -27,7 +28,7 @@ from pleb_shared.protocol.messages import (
     Role,
     WorkReply,
 )
-from pleb_shared.protocol.project import Delegation
+from pleb_shared.protocol.project import CoordinatorAddress, Delegation
 from pleb_shared.protocol.roots import RootChange, change_root
 from pleb_shared.protocol.signing import SigningKey, sign_payload
 from pleb_shared.protocol.unit import Blob, ShardRange, UnitKind
@@ -448,3 +449,24 @@ def test_one_kind_of_statement_never_passes_for_another(coordinator, trusted):
 )
 def test_the_clock_sentence_says_how_far_and_where(off, words):
     assert words in clock_sentence(NOW, NOW + off)
+
+
+@pytest.mark.parametrize(
+    ("base", "url", "followed"),
+    [
+        ("https://old.example", "https://new.example/pleb", True),
+        ("http://old.example", "https://new.example", True),
+        ("http://old.example", "http://new.example", True),
+        ("https://old.example", "http://router.local", False),
+    ],
+)
+def test_a_project_moves_only_to_where_its_link_may_lead(coordinator, base, url, followed):
+    link = parse_attach_link(f"{base}/join/{PROJECT}#{'1' * 64}+{'2' * 64}")
+    place = CoordinatorAddress(url=url, certificate="3" * 64)
+    moved = msgspec.structs.replace(coordinator.metadata, coordinator=place)
+    assert moved_link(link, coordinator.metadata) == link
+    if followed:
+        assert str(moved_link(link, moved)) == f"{url}/join/{PROJECT}#{'1' * 64}+{'3' * 64}"
+    else:
+        with pytest.raises(TrustError, match="no encryption"):
+            moved_link(link, moved)
