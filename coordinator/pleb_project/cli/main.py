@@ -103,16 +103,7 @@ def make_parser() -> argparse.ArgumentParser:
     distill.add_argument(
         "--values", action="store_true", help="models return values, not scores of classes"
     )
-    pause = commands.add(
-        "pause", "have no work issued for a while", 'pause digits --because "The data change."'
-    )
-    resume = commands.add("resume", "have work issued again, also of an archived one", "resume p")
-    archive = commands.add("archive", "end a project; its versions stay", "archive digits")
-    for ending in (pause, archive):
-        ending.add_argument("--because", default="", metavar="TEXT", help="why: volunteers read it")
-    for of_published in (pause, resume, archive):
-        _add_passphrase(of_published)
-    for of_published in (pause, resume, archive):
+    for of_published in _add_changing(commands):
         of_published.add_argument("project", metavar="PROJECT|LINK", help="its name or attach link")
     demo = commands.add(
         "demo",
@@ -233,6 +224,39 @@ def _add_keys(commands: Commands) -> None:
     revoke.add_argument(
         "key", metavar="KEY", help="the beginning of its fingerprint, as `key show` prints it"
     )
+
+
+def _add_changing(commands: Commands) -> list[argparse.ArgumentParser]:
+    """Add what changes a published project's course; return the commands."""
+    pause = commands.add(
+        "pause", "have no work issued for a while", 'pause digits --because "The data change."'
+    )
+    resume = commands.add("resume", "have work issued again, also of an archived one", "resume p")
+    archive = commands.add("archive", "end a project; its versions stay", "archive digits")
+    move = commands.add(
+        "move",
+        "go on with a project at another coordinator, which agents follow",
+        "move digits --to https://pleb.example.org --invite TOKEN",
+    )
+    move.add_argument(
+        "--to", required=True, metavar="URL", help="the coordinator; URL#FINGERPRINT pins it"
+    )
+    move.add_argument("--invite", metavar="TOKEN", help="a publisher's invite by its operator")
+    source = move.add_mutually_exclusive_group()
+    source.add_argument(
+        "--from",
+        dest="mirror",
+        metavar="URL",
+        help="a mirror, if the old coordinator is lost; the open round is lost with it",
+    )
+    source.add_argument(
+        "--now", action="store_true", help="do not wait until the open round is finished"
+    )
+    for ending in (pause, archive):
+        ending.add_argument("--because", default="", metavar="TEXT", help="why: volunteers read it")
+    for of_published in (pause, resume, archive, move):
+        _add_passphrase(of_published)
+    return [pause, resume, archive, move]
 
 
 def _add_passphrase(parser: argparse.ArgumentParser, *, of_new_key: bool = False) -> None:

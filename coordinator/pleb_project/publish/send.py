@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pleb_project.readers.blobs import BlobFolder
     from pleb_project.server.client import Coordinator
+    from pleb_shared.protocol.messages import History
     from pleb_shared.protocol.project import ProjectMetadata
     from pleb_shared.protocol.sealing import Reading
     from pleb_shared.protocol.unit import Blob
@@ -74,6 +75,7 @@ class Sender:
         wanted: list[Blob],
         blobs: BlobFolder,
         invite: str | None,
+        history: History | None = None,
     ) -> None:
         """Send the metadata in `envelope`, upload until no blob is missing, and look at it there.
 
@@ -81,7 +83,7 @@ class Sender:
             Refusal, PlebError: the coordinator does not take it, or serves something else.
         """
         uploaded: set[str] = set()
-        while missing := self._publish(metadata, envelope, wanted, invite):
+        while missing := self._publish(metadata, envelope, wanted, invite, history):
             if missing.keys() <= uploaded:
                 raise PlebError("The coordinator lacks blobs that were uploaded: check its log.")
             size = sum(blobs.path(digest).stat().st_size for digest in missing)
@@ -97,7 +99,12 @@ class Sender:
             )
 
     def _publish(
-        self, metadata: ProjectMetadata, envelope: bytes, wanted: list[Blob], invite: str | None
+        self,
+        metadata: ProjectMetadata,
+        envelope: bytes,
+        wanted: list[Blob],
+        invite: str | None,
+        history: History | None,
     ) -> dict[str, str]:
         """Return the upload tokens of missing blobs by digest; empty: the metadata is in force."""
         now = int(self.clock())
@@ -109,6 +116,7 @@ class Sender:
             blobs=wanted,
             issued_at=now,
             expires_at=now + LIMITS.request_lifetime_seconds,
+            history=history,
         )
         signed = sign_payload(strict_json.encode(request), PayloadType.PUBLISH, self.root)
         answer = self.coordinator.publish(signed)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pleb_project.keys.passphrase import Passphrases
     from pleb_project.server.client import Coordinator
     from pleb_project.server.records import Home
+    from pleb_shared.protocol.messages import History
     from pleb_shared.protocol.project import ProjectMetadata
     from pleb_shared.protocol.signing import SigningKey
     from pleb_shared.protocol.unit import Blob
@@ -178,8 +179,12 @@ class Signer:
         wanted: list[Blob],
         blobs: BlobFolder,
         invite: str | None,
+        history: History | None = None,
     ) -> ProjectRecord:
-        """Put signed metadata in force at the coordinator, and remember it."""
+        """Put signed metadata in force at the coordinator, and remember it.
+
+        `history`: the project goes on there from another coordinator's newest version.
+        """
         envelope = sign_metadata(metadata, root)
         record = self.home.record(metadata.project)
         if record is not None:
@@ -190,7 +195,7 @@ class Signer:
                 epoch=max(record.epoch, metadata.epoch),
             )
             self.home.remember(raised)
-        self.sender(root).send(metadata, envelope, wanted, blobs, invite)
+        self.sender(root).send(metadata, envelope, wanted, blobs, invite, history)
         return self._remember(metadata, envelope)
 
     def _remember(self, metadata: ProjectMetadata, envelope: bytes) -> ProjectRecord:

@@ -113,6 +113,14 @@ class Coordinator:
         """Return the envelope of earlier metadata; its signature is not checked here."""
         return self._get(f"/projects/{project}/metadata/{number}")
 
+    def file(self, project: str, name: str) -> bytes:
+        """Return a file that coordinators and mirrors have of a project; it is not checked here."""
+        return self._get(f"/projects/{project}/{name}")
+
+    def hand_in(self, project: str, envelope: bytes) -> None:
+        """Give the coordinator newer metadata, for instance that the project has moved."""
+        self._request("POST", f"/projects/{project}/metadata", content=envelope)
+
     def version(self, project: str, epoch: int, version: str) -> VersionStatus:
         """Return how a version is put together: a number in digits, `best` or `newest`."""
         answer = self._get(f"/projects/{project}/versions/{epoch}/{version}")

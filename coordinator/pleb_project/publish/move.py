@@ -1,0 +1,197 @@
+"""Moving a project to another coordinator: the same root key, versions and hosts go on there.
+
+    the old one finishes its round -> download what the project is -> publish it at the new one
+    -> the old one, and mirrors, send agents there
+
+If the old coordinator is lost, a mirror has all but the open round.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from pleb_project.publish.rules import blobs_of, next_metadata, self_signed
+from pleb_project.server.status import decode_status
+from pleb_shared.errors import InputError
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.messages import History
+from pleb_shared.protocol.project import CoordinatorAddress, ShardList
+from pleb_shared.protocol.unit import VersionSource
+from pleb_shared.protocol.version_log import LogEntry
+from pleb_system.network_errors import NetworkError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pleb_project.publish.publisher import Publisher
+    from pleb_project.readers.blobs import BlobFolder
+    from pleb_project.server.client import Coordinator
+    from pleb_project.server.records import ProjectRecord
+    from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.protocol.unit import Blob
+
+__all__ = ["Moved", "Mover", "finish_round"]
+
+_LOOK_SECONDS: Final = 1.0
+_STRAGGLER_SECONDS: Final = 60.0
+"""After the last round, units that are still computed are waited for so long: their hosts get
+credit, and the version is made already."""
+
+
+class _Newest(msgspec.Struct, frozen=True):
+    """What of a version's line is needed here."""
+
+    epoch: int
+    number: int
+    source: VersionSource | None
+    outer_state: str
+    snapshot: str = ""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A project at its new coordinator."""
+
+    record: ProjectRecord
+    version: int
+    """It goes on from there."""
+    told: bool
+    """Whether the old coordinator sends agents on."""
+
+
+def finish_round(
+    old: Publisher, project: str, note: str, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Have the coordinator finish the open round and begin no other one; wait for it.
+
+    Raises:
+        PlebError: as `Publisher.publish`.
+    """
+    old.set_activity(project, "finishing", note)
+    old.say("The open round is finished first, so that no unit is lost.")
+    end: float | None = None
+    while True:
+        status = decode_status(old.coordinator.status(project))
+        now = old.clock()
+        if status.round is None or status.state != "active":
+            end = end or now + _STRAGGLER_SECONDS
+            if not status.counts.in_flight or now >= end:
+                return
+        sleep(_LOOK_SECONDS)
+
+
+@dataclass(frozen=True)
+class Mover:
+    """Moves a project from `source`, a coordinator or a mirror, to the coordinator of `new`."""
+
+    source: Coordinator
+    is_mirror: bool
+    new: Publisher
+    blobs: BlobFolder
+
+    def move(self, project: str, invite: str | None) -> Moved:
+        """Move it; harmless to repeat.
+
+        Raises:
+            InputError: what the source has of the project cannot be gone on from.
+            PlebError: refused, unreachable, another's project; the message says what to do.
+        """
+        signer = self.new.signer
+        with self.new.home.hold(project):
+            envelope = self.source.metadata(project)
+            before = self_signed(envelope)
+            if before.access == "invited":
+                raise InputError(
+                    f"{project} is private, and private projects cannot be moved yet: publish it "
+                    "at the other coordinator, from the model that `pleb-project export` writes."
+                )
+            root = signer.keys.root(project, before)
+            signer.sender(root).ask(project, invite)
+            version, history, wanted = self._download(before)
+            record = self.new.home.record(project)
+            known = msgspec.structs.replace(
+                before, number=max(before.number, record.number if record else 0)
+            )
+            address = self.new.coordinator.address
+            draft = msgspec.structs.replace(
+                known,
+                coordinator=CoordinatorAddress(url=address.url, certificate=address.certificate),
+                activity="active" if known.activity == "finishing" else known.activity,
+            )
+            metadata = next_metadata(draft, known, signer.publication(root, draft))
+            record = signer.put(metadata, root, wanted, self.blobs, invite, history)
+        return Moved(record, version, self._tell_old(project, record.metadata.encode()))
+
+    def _tell_old(self, project: str, envelope: bytes) -> bool:
+        if self.is_mirror:
+            return False
+        try:
+            self.source.hand_in(project, envelope)
+        except NetworkError:
+            return False
+        return True
+
+    def _download(self, metadata: ProjectMetadata) -> tuple[int, History, list[Blob]]:
+        """Gather all that the project is; return its newest version, history and blobs."""
+        project = metadata.project
+        lines = self.source.file(project, "log.jsonl")
+        entries = self.source.file(project, "log-entries")
+        newest = self._newest(metadata, lines)
+        versions = [
+            strict_json.decode(line, LogEntry, most_bytes=LIMITS.message_bytes)
+            for line in entries.split(b"\n")
+            if line
+        ]
+        envelopes = b"\n".join(self._earlier(project, n) for n in range(1, metadata.number + 1))
+        history = History(
+            versions=self.blobs.put(lines),
+            entries=self.blobs.put(entries),
+            metadata=self.blobs.put(envelopes),
+        )
+        self._fetch(metadata.data.shards.digest)
+        shards = strict_json.decode(
+            self.blobs.get(metadata.data.shards.digest),
+            ShardList,
+            most_bytes=LIMITS.shard_list_bytes,
+        )
+        named = blobs_of(metadata, [shard.blob for shard in [*shards.train, *shards.holdout]])
+        named += [entry.results for entry in versions if entry.results is not None]
+        if newest.source is not None:
+            named += [newest.source.snapshot, *newest.source.differences]
+        self.new.say(f"Downloading {len(named)} files of version {newest.number}")
+        for blob in named:
+            self._fetch(blob.digest)
+        unnamed = filter(None, (newest.outer_state, newest.snapshot))
+        named += [self._fetch(digest) for digest in unnamed]
+        return newest.number, history, list({blob.digest: blob for blob in named}.values())
+
+    def _newest(self, metadata: ProjectMetadata, lines: bytes) -> _Newest:
+        try:
+            *_, last = (line for line in lines.split(b"\n") if line)
+            newest = msgspec.json.decode(last, type=_Newest)
+        except (ValueError, msgspec.DecodeError) as error:
+            raise InputError(
+                f"{self.source.address.url} has no list of {metadata.project}'s versions that can "
+                "be read: give another mirror (--from), or try again."
+            ) from error
+        if newest.epoch != metadata.epoch or newest.source is None:
+            raise InputError(
+                f"{self.source.address.url} does not have the newest version of "
+                f"{metadata.project} whole: try again, or give another mirror (--from)."
+            )
+        return newest
+
+    def _earlier(self, project: str, number: int) -> bytes:
+        """Return earlier metadata; of a restored coordinator some may be missing."""
+        if self.is_mirror:
+            return self.source.file(project, f"metadata-{number}")
+        return self.source.metadata_at(project, number)
+
+    def _fetch(self, digest: str) -> Blob:
+        path = self.blobs.path(digest)
+        return self.blobs.put(path.read_bytes() if path.exists() else self.source.blob(digest))
