@@ -61,11 +61,13 @@ def check(home: Home, options: argparse.Namespace, output: Output) -> int:
     blobs = BlobFolder(home.build_folder(definition.project.name))
     outcome = _checked(definition, blobs, output, reuse=False, cpu_minutes=options.cpu_minutes)
     from pleb_project.check.run import check_json, check_rows
+    from pleb_project.family.rungs import early_rungs
 
     rows = list(check_rows(outcome))
     width = max((len(name) for name, _ in rows), default=0)
     lines = [f"  {name:<{width}}  {value}" for name, value in rows]
-    lines += [f"! {warning}" for warning in outcome.warnings]
+    warnings = (*outcome.warnings, *filter(None, (early_rungs(definition),)))
+    lines += [f"! {warning}" for warning in warnings]
     lines.append(
         "Ready to try and to publish." if outcome.passed else "Not ready: see the lines with '!'."
     )
@@ -106,6 +108,7 @@ def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
     with loading():
         from pleb_project.family.members import as_member, members_of
         from pleb_project.family.publishing import ensemble_drafts, publish_all
+        from pleb_project.family.rungs import early_rungs
         from pleb_project.publish.rules import require_contact
     from pleb_project.readers.blobs import BlobFolder
 
@@ -123,6 +126,8 @@ def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
                 "A private project is published alone: leave out [ensemble] and [sweep], or "
                 'access = "invited".'
             )
+        if warning := early_rungs(definition):
+            output.progress(f"! {warning}")
         answer = publisher.prepare(member.project.name, options.invite, access)
 
         def admit(draft: ProjectMetadata) -> None:

@@ -14,6 +14,7 @@ from pleb_project.definition.load import parse_definition
 from pleb_project.definition.places import DefinitionError
 from pleb_project.family.averaged import Averaged
 from pleb_project.family.members import as_member, members_of, same_beginnings, shards_of
+from pleb_project.family.rungs import early_rungs
 from pleb_project.readers.blobs import BlobFolder
 from pleb_project.server.records import Home, ProjectRecord
 from pleb_shared.protocol import strict_json
@@ -173,6 +174,22 @@ def test_every_combination_is_a_trial_with_its_settings(tmp_path):
     assert first.settings == {"training.learning_rate": "0.01", "model.arguments.width": "8"}
     assert [(rung.version, rung.keep) for rung in first.rungs] == [(2, 3), (4, 2)]
     assert {(one.name, one.kind) for one in families if one} == {("nine", "sweep")}
+
+
+@pytest.mark.parametrize(
+    ("momentum", "first", "warns"),
+    [(0.7, 3, True), (0.7, 4, False), (0.9, 9, True), (0.9, 10, False), (0.0, 1, False)],
+)
+def test_rungs_before_the_outer_momentum_has_built_up_are_warned_of(momentum, first, warns):
+    text = SWEEP.replace("versions = 9", "versions = 20").replace("[2, 4]", f"[{first}]")
+    said = early_rungs(sweep(text, f"outer.momentum={momentum}"))
+    assert bool(said) == warns
+    assert not warns or f"after version {first}" in said
+
+
+def test_without_rungs_or_trials_none_is_early():
+    assert early_rungs(sweep(SWEEP.replace("rungs = [2, 4]", ""))) == ""
+    assert early_rungs(sweep("")) == ""
 
 
 WRONG_SWEEPS = {
