@@ -35,13 +35,15 @@ RATES: Final = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 WIDTHS: Final = (32, 64)
 LIAR: Final = Path(__file__).parents[1] / "examples" / "liar" / "liar.py"
 AGENTS: Final = ("trusted", "first", "second")
+FIRST_RUNG: Final = 4
+"""Earlier versions owe their loss to the outer momentum, which has yet to build up."""
 MOST_SECONDS: Final = 1500.0
 MODEL: Final = Path(__file__).with_name("learning_model.py")
 
 
 def main(quick: bool) -> dict[str, Any]:
     torch.set_num_threads(1)
-    rates, versions = (RATES[1::2], 2) if quick else (RATES, 4)
+    rates, versions = (RATES[1::2], 8) if quick else (RATES, 16)
     with tempfile.TemporaryDirectory(prefix="pleb-sweep-") as name:
         folder = Path(name) / "grid"
         folder.mkdir()
@@ -82,7 +84,7 @@ def write_project(
     grid = f"""
         [sweep]
         grid = {{ "training.learning_rate" = {rates}, "model.arguments.width" = {widths} }}
-        rungs = {[versions // 4, versions // 2] if versions > 2 else [1]}
+        rungs = {sorted({max(FIRST_RUNG, versions // 4), versions // 2})}
         keep = 0.5
         """
     (folder / "project.toml").write_text(
@@ -99,7 +101,7 @@ def write_project(
         [training]
         learning_rate = {rates[0]}
         batch = 8
-        local_steps = 200
+        local_steps = 50
         versions = {versions}
         [round]
         units = 4
