@@ -55,6 +55,7 @@ class JournalReader:
         self._metadata: dict[int, tuple[int, ProjectMetadata]] = {}
         """By project: the metadata's number, and the decoded metadata."""
         self._accounts: dict[str, str] = {}
+        self._readers: dict[str, str] = {}
 
     def status(self, preferences: Preferences) -> StatusView:
         """Return the status while no agentd runs."""
@@ -164,7 +165,7 @@ class JournalReader:
             AssignmentView(
                 id=row.id,
                 unit=row.unit,
-                page=_page_of(hosts[row.project], row.unit),
+                page=self.page_of(hosts[row.project], row.unit),
                 title=titles[row.project],
                 device=hosts[row.project].device,
                 held=row.held.value,
@@ -185,6 +186,20 @@ class JournalReader:
             )
             for row in rows
         ]
+
+    def page_of(self, row: ProjectRow, unit: int = 0) -> str:
+        """Return the address of the project's page, at the unit if its number is known.
+
+        Of a private project it has by what this PC reads it, which only the browser sees.
+        """
+        name = row.host_key_file
+        if name not in self._readers:
+            with suppress(InputError):
+                reading = self._keys.reading(name)
+                self._readers[name] = "" if reading is None else f"reader={reading.reader}"
+        marks = [f"unit-{unit}" if unit else "", self._readers.get(name, "")]
+        shown = "&".join(filter(None, marks))
+        return f"{row.base_url}/projects/{row.name}" + (f"#{shown}" if shown else "")
 
     def _account(self, key_file: str) -> str:
         """The fingerprint of an account's key; empty if it cannot be read (doctor says why)."""
@@ -207,11 +222,6 @@ def find_attached(journal: Journal, name: str) -> ProjectRow:
     if not found:
         raise InputError(f"No project {name!r} is attached; `pleb-agent projects` lists them.")
     raise InputError(f"{len(found)} projects are called {name!r}: give the whole attach link.")
-
-
-def _page_of(row: ProjectRow, unit: int) -> str:
-    """Return the address of the project's page, at the unit if its number is known."""
-    return f"{row.base_url}/projects/{row.name}" + (f"#unit-{unit}" if unit else "")
 
 
 def find_all_attached(journal: Journal, name: str) -> list[ProjectRow]:

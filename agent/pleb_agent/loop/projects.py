@@ -237,10 +237,9 @@ class Projects:
         try:
             key = self._services.keys.load(row.host_key_file)
             client = self._services.make_client(row.attach_link)
+            self.live[row.id] = Project(row, key, client, self._loop)
         except InputError as error:
             self.unopened[row.id] = str(error)
-        else:
-            self.live[row.id] = Project(row, key, client, self._loop)
 
     def may_join(self) -> bool:
         """Whether this device is a card that could enrol with a project now."""

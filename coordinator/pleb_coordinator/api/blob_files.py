@@ -30,6 +30,8 @@ __all__ = ["blob", "parse_range", "parts"]
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _RANGE: Final = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
 _FOR_EVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
+_FOR_READERS: Final = {"Cache-Control": "private, max-age=31536000, immutable"}
+"""Of a private project: no cache between may answer in our place, whom we would refuse."""
 _CHUNK_BYTES: Final = 512 * 1024
 _SMALL_BYTES: Final = 128 * 1024
 """Read from a file in the event loop: a thread would cost more than the read."""
@@ -39,9 +41,9 @@ async def blob(api: Api, request: Request) -> Response:
     """Send a blob's bytes; they never change, so every cache may keep them."""
     digest = _digest(request)
     blobs = api.deps.blobs
-    await _check_blob(api, request, digest)
+    caching = await _check_blob(api, request, digest)
     size = blobs.size(digest) if blobs.in_files else await asyncio.to_thread(blobs.size, digest)
-    headers = {"ETag": f'"{digest}"', "Accept-Ranges": "bytes", **_FOR_EVER}
+    headers = {"ETag": f'"{digest}"', "Accept-Ranges": "bytes", **caching}
     if f'"{digest}"' in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     start, end = parse_range(request.headers.get("range"), size)
@@ -61,20 +63,21 @@ async def blob(api: Api, request: Request) -> Response:
 async def parts(api: Api, request: Request) -> Response:
     """Send the leaves of a blob's tree, 32 bytes for each part, by which its parts are checked."""
     digest = _digest(request)
-    await _check_blob(api, request, digest)
+    caching = await _check_blob(api, request, digest)
     found = await asyncio.to_thread(api.leaves.get, digest)
     api.counters.bytes_sent += len(found)
-    return Response(found, 200, _FOR_EVER, "application/octet-stream")
+    return Response(found, 200, caching, "application/octet-stream")
 
 
-async def _check_blob(api: Api, request: Request, digest: str) -> None:
-    """Return if the request may have the blob; of a private project it is for its readers."""
+async def _check_blob(api: Api, request: Request, digest: str) -> dict[str, str]:
+    """Return who may keep a blob, if the request may have it: of a private project its readers."""
     keys = api.blob_keys
     if api.deps.blobs.in_files or keys.known(digest):
         key_id = keys.of(digest)
     else:
         key_id = await asyncio.to_thread(keys.of, digest)
     check_blob(api, request, digest, key_id)
+    return _FOR_EVER if key_id is None else _FOR_READERS
 
 
 def _digest(request: Request) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.project import Numerics
 
 __all__ = ["CheckOutcome", "check_json", "check_project", "check_rows"]
+
+
+_PRIVATE: Final = (
+    "private: only members whom the operator invites, you and the operator read it, and members "
+    "can read all data; its files lie encrypted on the coordinator, mirrors and PCs; it stays so"
+)
 
 
 @dataclass(frozen=True)
@@ -262,6 +268,8 @@ def check_rows(outcome: CheckOutcome) -> list[tuple[str, str]]:
     ]
     words = privacy_words(outcome.metadata, len(data.shards.train))
     rows += [("privacy", sentence) for sentence in words]
+    if outcome.draft.definition.project.access == "invited":
+        rows.append(("access", _PRIVATE))
     rows += [("estimated", sentence) for sentence in outcome.estimates]
     return rows
 
