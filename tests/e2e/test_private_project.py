@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import threading
+from contextlib import contextmanager, suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import httpx
@@ -137,3 +140,64 @@ def test_members_train_one_is_removed_and_the_project_goes_on(world: World) -> N
         answer = httpx.get(f"{world.url}/projects/tiny/{path}", headers=as_ben)
         assert answer.status_code == 404, path
     new_epoch_is_sealed_anew(world, keys_of_ben)
+
+
+@contextmanager
+def web_server(folder: Path) -> Iterator[str]:
+    """Serve a folder on loopback; yield its address."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_mirror_serves_members_and_is_of_no_use_to_strangers(world: World) -> None:
+    folder = world.root / "mirror"
+    folder.mkdir()
+    world.serve()
+    with web_server(folder) as mirror:
+        world.publish(TINY, access="invited", mirrors=[mirror])
+        world.admin("mirror", "sync", "tiny", folder)
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        assert len(files) > 20
+        for path in files:
+            assert "tiny" not in str(path.relative_to(folder))
+            if path.name != "files.json":  # digests of sealed bytes alone
+                assert seal_mark(path.read_bytes()), path
+        member(world, "anna")
+        world.start_agent("anna")
+
+        def from_mirror() -> int:
+            return int(world.admin("project", "show", "tiny")["received"]["mirrors"])
+
+        wait_until("a member to get files from the mirror", from_mirror)
+
+
+def test_another_pc_of_a_member_joins_without_an_invite(world: World) -> None:
+    world.serve()
+    world.publish(TINY, access="invited")
+    member(world, "anna")
+    world.start_agent("anna")
+
+    def account_link() -> str:
+        try:
+            told = run_here(agent_main, "link", "tiny", "--home", world.root / "anna")
+        except AssertionError:
+            return ""
+        return str(told["text"])
+
+    world.attach("laptop", wait_until("the agent to answer", account_link))
+    readings = []
+    for name in ("anna", "laptop"):
+        [file] = (world.root / name / "keys").glob("*.reading")
+        readings.append(read_reading(file.read_bytes()))
+    assert readings[0].keys == readings[1].keys
+    assert readings[0].reader != readings[1].reader
+    run_here(agent_main, "detach", "tiny", "--home", world.root / "laptop")
+    assert not list((world.root / "laptop" / "keys").glob("*.reading"))

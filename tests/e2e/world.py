@@ -35,7 +35,7 @@ from pleb_project.server.client import Coordinator, parse_address
 from pleb_project.server.records import Home
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pleb_shared.protocol.project import Access, ProjectMetadata
 
@@ -242,9 +242,11 @@ class World:
         quorum: int | None = None,
         access: Access = "public",
         new_epoch: bool = False,
+        mirrors: Sequence[str] = (),
     ) -> str:
         """Publish as a researcher would and return the attach link."""
         metadata, blobs = checked(project)
+        metadata = msgspec.structs.replace(metadata, mirrors=list(mirrors))
         if quorum is not None:
             round_ = msgspec.structs.replace(metadata.round, quorum=quorum)
             metadata = msgspec.structs.replace(metadata, round=round_)

@@ -15,7 +15,7 @@ import zlib
 from collections import deque
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 from starlette.applications import Starlette
@@ -24,6 +24,7 @@ from starlette.routing import Route
 
 from pleb_agent.web.server import LocalServer
 from pleb_coordinator.api.blob_files import parse_range
+from pleb_project.publish.sealed import sealed_draft
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import AttachLink, digest_of
@@ -67,6 +68,13 @@ from pleb_shared.protocol.project import (
 from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.report import DeltaResult, FailureResult, Report
 from pleb_shared.protocol.roots import RootChange, change_root
+from pleb_shared.protocol.sealing import (
+    ProjectKey,
+    Reading,
+    project_key,
+    put_in_box,
+    write_reading,
+)
 from pleb_shared.protocol.signing import SigningKey, open_envelope, peek_payload, sign_payload
 from pleb_shared.protocol.unit import Blob, ShardRange, Unit, UnitKind, VersionSource
 
@@ -74,6 +82,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from starlette.requests import Request
+
+    from pleb_project.readers.blobs import BlobFolder
 
 PROJECT = "words"
 
@@ -120,6 +130,30 @@ class Given:
     delta: bytes = b""
 
 
+SEALED_FIELDS = (
+    "access",
+    "sealed_with",
+    "model",
+    "training_graph",
+    "evaluation_graph",
+    "chunks",
+    "data",
+)
+
+
+@dataclass
+class _Folder:
+    """The blobs as the researcher's folder, for `sealed_draft`."""
+
+    coordinator: FakeCoordinator
+
+    def get(self, digest: str) -> bytes:
+        return self.coordinator.blobs[digest]
+
+    def put(self, data: bytes) -> Blob:
+        return self.coordinator.add_blob(data)
+
+
 class FakeCoordinator:
     """State and protocol; `app` is its HTTP face."""
 
@@ -147,6 +181,8 @@ class FakeCoordinator:
         self.lease_seconds = 60.0
         self.latest_version = 0
         self.restored_at = 0
+        self.keys: list[ProjectKey] = []
+        """Of a private project, the newest one last."""
         self.handed_in: list[bytes] = []
         """Metadata that hosts brought."""
         self.arrived = asyncio.Event()
@@ -162,6 +198,21 @@ class FakeCoordinator:
             self.metadata = msgspec.structs.replace(self.metadata, number=number, **changes)
         payload = strict_json.encode(self.metadata)
         self.metadata_envelope = sign_payload(payload, PayloadType.METADATA, self.root)
+
+    def make_private(self) -> None:
+        """Seal all blobs, and sign metadata that say so."""
+        self.replace_key()
+        plain = list(self.blobs)
+        folder = cast("BlobFolder", _Folder(self))
+        metadata, _ = sealed_draft(self.metadata, folder, self.keys[-1])
+        for digest in plain:
+            del self.blobs[digest]
+        self.publish(**{name: getattr(metadata, name) for name in SEALED_FIELDS})
+
+    def replace_key(self) -> None:
+        """Make a new key, which members get when they enrol again."""
+        number = len(self.keys) + 1
+        self.keys.append(project_key(b"s" * 32, self.name, number))
 
     def hand_in(self, envelope: bytes) -> None:
         """Take back metadata that a host has and we have lost."""
@@ -248,8 +299,15 @@ class FakeCoordinator:
             role=Role.TRUSTED if request.invite else Role.HOST,
             sequence=self.sequences.get(host, (0, b"", b""))[0],
             issued_at=int(self.clock()),
+            box=self._box(request, host),
         )
         return sign_payload(strict_json.encode(reply), PayloadType.ENROL_REPLY, self._signer())
+
+    def _box(self, request: EnrolRequest, host: str) -> bytes | None:
+        if not self.keys or request.seal_to is None:
+            return None
+        reading = Reading.of(f"{self.name}.h{host}.{'0' * 48}", self.keys)
+        return put_in_box(write_reading(reading), request.seal_to, host)
 
     async def work(self, body: bytes) -> bytes:
         envelope, _, deltas = body.partition(b"\n")
@@ -310,7 +368,8 @@ class FakeCoordinator:
             receipts=receipts,
             verdicts=[self.verdicts.popleft() for _ in range(len(self.verdicts))],
             no_work=no_work,
-            lan_key=lan_key(b"s" * 32, self.name, lan_period(now)),
+            lan_key=lan_key(b"s" * 32, self.name, lan_period(now), len(self.keys)),
+            key_number=len(self.keys),
         )
 
     def _again(self, request: WorkRequest) -> list[Manifest]:

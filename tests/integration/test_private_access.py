@@ -181,6 +181,7 @@ def test_nobody_gets_a_file_without_being_a_member(tmp_path):
                         assert told == unknown.text
                     answer = await http.client.get(url, headers=shown(reading.reader))
                     assert answer.status_code == 200
+                    assert answer.headers["cache-control"].startswith("private")
                 data = await http.client.get(f"/blobs/{digest}", headers=shown(reading.reader))
                 assert unseal(data.content, reading.keyring)
 
