@@ -70,6 +70,10 @@ def test_agents_follow_a_project_that_moves(world: World, there: World) -> None:
     world.serve()
     attach_two(world, world.publish(PROJECTS / "tiny"))
     world.wait_for_version("tiny", 1)
+    stopped = ("move", "tiny", "--to", there.url, "--invite", "0" * 32)
+    refused = run_here(project_main, *stopped, "--home", world.root / "researcher", check=False)
+    assert "invite" in refused["message"]
+    assert world.admin("project", "show", "tiny")["waiting_for"] != "finishing"
     moved = move(world, there)
     assert moved["told"]
     before = digests(world)

@@ -151,6 +151,12 @@ def _fleet(project: Project, scene: Scene, now: float) -> Waiting:
     for holds, (code, level), sentence in lines:
         if holds:
             return Waiting(code, level, sentence)
+    if scene.round is None and project.metadata.activity == "finishing":
+        sentence = (
+            f"Version {project.version} is the last for now, as its researcher wants: "
+            f"`pleb-project resume {project.name}` goes on."
+        )
+        return Waiting("finishing", Level.IDLE, sentence)
     if scene.round is None:
         sentence = f"The units of version {following} are being planned."
         return Waiting("planning", Level.WORKING, sentence)

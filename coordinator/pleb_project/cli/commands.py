@@ -403,6 +403,7 @@ def move(home: Home, options: argparse.Namespace, output: Output) -> int:
     old = _coordinator(home, link, options) if place is None else Coordinator(place)
     with old as source, Coordinator(there) as coordinator:
         new = publisher_of(coordinator, home, options, output)
+        new.prepare(link.project, options.invite)  # a wrong invite is found before anything stops
         if place is None and not options.now:
             note = f"It moves to {there.url}."
             finish_round(publisher_of(source, home, options, output), link.project, note)

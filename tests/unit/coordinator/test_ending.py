@@ -147,6 +147,11 @@ FINISHED = {
         ({}, {"warm_start": True, "trusted": 0}, "Version 4 is a warm start, for a trusted host"),
         ({}, {"warm_start": True, "in_hand": 1}, "a trusted host trains it alone"),
         ({}, {"round": None}, "The units of version 4 are being planned."),
+        (
+            {"metadata": msgspec.structs.replace(metadata(), activity="finishing")},
+            {"round": None},
+            "Version 3 is the last for now, as its researcher wants: `pleb-project resume tiny`",
+        ),
         ({}, {}, "Version 4 needs 3 more verified results: PCs take its units"),
         ({}, {"in_hand": 1, "reported": 2}, "1 unit being computed and 2 results to be confirmed"),
         ({}, {"anchors": 0, "reported": 1}, "no PC is trusted or proven yet"),
