@@ -49,6 +49,7 @@ ROUTES = (
     ("GET", "/projects/{}/versions/0/0"),
     ("GET", "/projects/{}/log-entries"),
     ("GET", "/projects/{}/log-head"),
+    ("GET", "/projects/{}/log.jsonl"),
     ("GET", "/projects/{}/status"),
     ("GET", "/projects/{}/events"),
     ("GET", "/projects/{}"),
@@ -527,3 +528,21 @@ def test_a_version_that_was_computed_before_a_key_was_replaced_is_computed_again
     newest = newest_key(world.deps, world.project)
     assert seal_mark(world.deps.blobs.get(row.snapshot)) == (newest.number, newest.id)
     world.store.close()
+
+
+def test_every_route_about_a_project_asks_who_reads(tmp_path):
+    """A route that is added later and forgets to ask is found here."""
+
+    async def story():
+        async with private(tmp_path) as http:
+            asked = {path.replace("{}", "{project}") for _, path in ROUTES}
+            asked |= {"/families/{family}", "/families/{family}/status", "/families/{family}/live"}
+            asked |= {"/projects/{project}/metadata/{number:int}"}
+            asked |= {"/projects/{project}/versions/{epoch:int}/{version}"}
+            for route in http.web.app.routes:
+                path = getattr(route, "path", "")
+                about = "{project}" in path or "{family}" in path
+                if about and not path.startswith("/operator"):
+                    assert path in asked, path
+
+    asyncio.run(story())

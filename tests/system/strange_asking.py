@@ -19,6 +19,7 @@ _PATHS = (
     "/projects/{}/events",
     "/projects/{}/log-head",
     "/projects/{}/log-entries",
+    "/projects/{}/log.jsonl",
     "/projects/{}/versions/0/newest",
     "/projects/{}",
     "/projects/{}/live",

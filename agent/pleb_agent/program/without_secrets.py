@@ -9,7 +9,7 @@ __all__ = ["without_secrets"]
 
 _PASSWORD: Final = re.compile(r"(?<=://)[^/\s\"'@]+:[^/\s\"'@]+(?=@)")
 _LONG_SECRET: Final = re.compile(
-    r"((?:account|token|invite|code|secret|password|authorization)[\"']?\s*[=: ]\s*[\"']?"
+    r"((?:account|token|invite|reader|code|secret|password|authorization)[\"']?\s*[=: ]\s*[\"']?"
     r"(?:Bearer )?)([A-Za-z0-9_+/=.-]{8,})",
     re.IGNORECASE,
 )

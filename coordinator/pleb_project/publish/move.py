@@ -64,6 +64,19 @@ class Moved:
     """Whether the old coordinator sends agents on."""
 
 
+def refuse_private(metadata: ProjectMetadata) -> None:
+    """Refuse to move a private project: its keys follow from the old coordinator's secret.
+
+    Raises:
+        InputError: it is one.
+    """
+    if metadata.access == "invited":
+        raise InputError(
+            f"{metadata.project} is private, and private projects cannot be moved yet: publish it "
+            "at the other coordinator, from the model that `pleb-project export` writes."
+        )
+
+
 def finish_round(
     old: Publisher, project: str, note: str, sleep: Callable[[float], None] = time.sleep
 ) -> None:
@@ -72,6 +85,7 @@ def finish_round(
     Raises:
         PlebError: as `Publisher.publish`.
     """
+    refuse_private(self_signed(old.coordinator.metadata(project)))  # before anything changes
     old.set_activity(project, "finishing", note)
     old.say("The open round is finished first, so that no unit is lost.")
     end: float | None = None
@@ -105,11 +119,7 @@ class Mover:
         with self.new.home.hold(project):
             envelope = self.source.metadata(project)
             before = self_signed(envelope)
-            if before.access == "invited":
-                raise InputError(
-                    f"{project} is private, and private projects cannot be moved yet: publish it "
-                    "at the other coordinator, from the model that `pleb-project export` writes."
-                )
+            refuse_private(before)
             root = signer.keys.root(project, before)
             signer.sender(root).ask(project, invite)
             version, history, wanted = self._download(before)
