@@ -112,6 +112,23 @@ def new_units(tx, project, count=1, version=0, kind=UnitKind.TRAIN, **kw):
     return [tx.units.find(project.id, 0, version, kind, n) for n in range(count)]
 
 
+def test_who_was_given_which_shards(tx, project):
+    near, gone = (
+        tx.hosts.enrol(NewHost(project.id, name, "key", name, Role.HOST, "", name, "agent 1"), at)
+        for name, at in (("near", NOW), ("gone", NOW - 100))
+    )
+    new_units(tx, project, 3)
+    new_units(tx, project, 3, version=1)
+    for host in (near, gone):
+        assert len(take(tx, project, host)) == 1
+    given = tx.views.shards_given(project.id, 0, 0, seen=NOW - 10, most=9)
+    assert [(one.count, one.host) for one in given] == [(1, near.id)]
+    assert len(tx.views.shards_given(project.id, 0, 0, seen=0.0, most=9)) == 2
+    assert len(tx.views.shards_given(project.id, 0, 0, seen=0.0, most=1)) == 1
+    assert tx.views.shards_given(project.id, 0, 1, seen=0.0, most=9) == []
+    assert tx.views.shards_given(project.id, 1, 0, seen=0.0, most=9) == []
+
+
 def test_metadata_of_a_new_root_replaces_the_key_in_force(tx, project):
     key = SigningKey.generate()
     metadata = msgspec.structs.replace(project.metadata, number=2, root_key=key.public)

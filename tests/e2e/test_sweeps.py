@@ -61,6 +61,9 @@ def test_the_best_trial_goes_on_although_an_agent_lies(world: World, tmp_path: P
     wait_until("the worse trial to be stopped", stopped, seconds=300)
     world.wait_for_end(TRIALS[1])
     assert [shown(name)["version"] for name in TRIALS] == [1, 3]
+    coverage = shown(TRIALS[1])["coverage"]
+    assert 0 < coverage["covered"] <= coverage["shards"]
+    assert coverage["fewest_hosts"] >= 1
     family = world.admin("family", "show", "grid")
     assert (family["kind"], family["best_member"]) == ("sweep", TRIALS[1])
     assert [one["settings"] for one in family["members"]] == [

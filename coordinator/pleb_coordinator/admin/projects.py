@@ -10,6 +10,7 @@ from pleb_coordinator.admin.access import running_server
 from pleb_coordinator.admin.command import Command, Desk, Text, Value
 from pleb_coordinator.api.family import family_status
 from pleb_coordinator.api.status import read_status
+from pleb_coordinator.core.coverage import coverage_of, rounds_of_a_pass
 from pleb_coordinator.core.project_state import PROJECT_MOVES, ProjectEvent
 from pleb_coordinator.core.records import ProjectState
 from pleb_coordinator.home.machine import read_machine
@@ -18,7 +19,13 @@ from pleb_coordinator.steps.delete import remove_rest, remove_some
 from pleb_coordinator.steps.family import family_members
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.reasons import ReasonCode, because
-from pleb_shared.protocol.status import Counts, FamilyStatus, ProjectStatus, RestoreStatus
+from pleb_shared.protocol.status import (
+    Counts,
+    CoverageStatus,
+    FamilyStatus,
+    ProjectStatus,
+    RestoreStatus,
+)
 
 if TYPE_CHECKING:
     from pleb_coordinator.core.records import Project
@@ -43,6 +50,12 @@ __all__ = [
     "status_of",
     "statuses",
 ]
+
+
+_MOST_ROUNDS: Final = 256
+_MOST_GIVEN: Final = 50_000
+_SEEN_SECONDS: Final = 7 * 86_400.0
+"""A host that has not asked for so long has nothing any more, as far as anybody knows."""
 
 
 class ProjectShort(Value, frozen=True):
@@ -134,7 +147,9 @@ class ShowProject(Command[ProjectStatus], frozen=True):
     def carry_out(self, desk: Desk) -> ProjectStatus:
         """Read it. Raises `Refusal` unknown_project."""
         with desk.opened() as store, store.read() as tx:
-            return status_of(desk, tx, tx.projects.find(self.project))
+            project = tx.projects.find(self.project)
+            found = status_of(desk, tx, project)
+            return msgspec.structs.replace(found, coverage=coverage(tx, project, desk.clock()))
 
 
 class ShowFamily(Command[FamilyStatus], frozen=True):
@@ -252,6 +267,27 @@ def status_of(desk: Desk, tx: Transaction, project: Project) -> ProjectStatus:
     now = desk.clock()
     machine = read_machine(desk.home, now)
     return read_status(tx, project, desk.links, desk.numbers, now, machine)
+
+
+def coverage(tx: Transaction, project: Project, now: float) -> CoverageStatus:
+    """Return on how many hosts the shards are that the last rounds used, of a pass over them."""
+    training, shards = project.metadata.training, project.facts.train_shards
+    a_pass = rounds_of_a_pass(shards, project.metadata.round.units, training.shards_per_unit)
+    rounds = min(a_pass, _MOST_ROUNDS)
+    given = tx.views.shards_given(
+        project.id,
+        project.epoch,
+        project.version + 1 - rounds,
+        seen=now - _SEEN_SECONDS,
+        most=_MOST_GIVEN,
+    )
+    found = coverage_of(shards, given)
+    return CoverageStatus(
+        shards=found.shards,
+        covered=found.covered,
+        fewest_hosts=found.fewest_hosts,
+        rounds=rounds,
+    )
 
 
 def short(found: ProjectStatus) -> ProjectShort:

@@ -19,7 +19,13 @@ from pleb_coordinator.admin.projects import (
 )
 from pleb_coordinator.cli.families import family_lines
 from pleb_shared.errors import Refusal, RefusalCode
-from pleb_shared.protocol.status import NOT_COMPARABLE, overall, shown_privacy, shown_received
+from pleb_shared.protocol.status import (
+    NOT_COMPARABLE,
+    overall,
+    shown_coverage,
+    shown_privacy,
+    shown_received,
+)
 from pleb_system.command_line import table
 from pleb_system.durations import shown_day
 
@@ -151,6 +157,8 @@ def project_lines(p: ProjectStatus) -> Iterator[str]:
     yield "  fleet      " + ", ".join(f"{counts[name]} {name}" for name in ("hosts", "accounts"))
     yield f"  results    {p.counts.verified} verified, {p.counts.refused} refused"
     yield f"  in flight  {p.counts.in_flight}"
+    if p.coverage is not None:
+        yield f"  shards     {shown_coverage(p.coverage)}"
     if p.received.total:
         yield f"  downloads  {shown_received(p.received)}"
     for url in p.mirrors:

@@ -631,6 +631,13 @@ ADD_RECEIVED: Final = """
 INSERT INTO received (project, source, bytes) VALUES (:project, :source, :bytes)
 ON CONFLICT (project, source) DO UPDATE SET bytes = received.bytes + excluded.bytes
 """
+SHARDS_GIVEN: Final = """
+SELECT DISTINCT u.shard_first, u.shard_count, a.host
+FROM units u JOIN assignments a ON a.unit = u.id JOIN hosts h ON h.id = a.host
+WHERE u.project = :project AND u.epoch = :epoch AND u.version >= :since AND u.kind = 'train'
+      AND h.last_seen >= :seen
+LIMIT :most
+"""
 RECEIVED: Final = "SELECT source, bytes FROM received WHERE project = :project"
 
 # Shares

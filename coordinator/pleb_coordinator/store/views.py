@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from pleb_coordinator.core.coverage import Given
 from pleb_coordinator.core.records import Event, Record
 from pleb_coordinator.store import queries as sql
 from pleb_coordinator.store.rows import Rows, TableGroup
@@ -111,6 +112,16 @@ class Views(TableGroup):
             in_flight=self._value(sql.IN_FLIGHT, project=project),
             credit=credit,
         )
+
+    def shards_given(
+        self, project: int, epoch: int, since: int, *, seen: float, most: int
+    ) -> list[Given]:
+        """Return which shards hosts were given that asked after `seen`, in rounds from `since` on.
+
+        `most`: of them at most.
+        """
+        values = {"project": project, "epoch": epoch, "since": since, "seen": seen, "most": most}
+        return [Given(*row) for row in self._db.execute(sql.SHARDS_GIVEN, **values)]
 
     def fleet(self, project: int, *, ban_after: int, contributors: int, oldest: float) -> FleetView:
         """Return totals and contributors: as they were stored after `oldest`, else as they are.

@@ -196,6 +196,29 @@ class ReceivedStatus(Status, frozen=True):
         return self.coordinator + self.mirrors + self.peers
 
 
+class CoverageStatus(Status, frozen=True):
+    """On how many PCs the training shards are, by what was given to them in the last `rounds`."""
+
+    shards: int
+    covered: int
+    """Shards that some host has that was here in the last week."""
+    fewest_hosts: int
+    """How many hosts have the rarest of those."""
+    rounds: int
+
+
+def shown_coverage(coverage: CoverageStatus) -> str:
+    """Return it in a line."""
+    c = coverage
+    if not c.covered:
+        return f"none of {c.shards} was given to a host in the last {c.rounds} rounds"
+    hosts = "1 host" if c.fewest_hosts == 1 else f"{c.fewest_hosts} hosts"
+    return (
+        f"{c.covered} of {c.shards} given to hosts in the last {c.rounds} rounds, each of those to "
+        f"{hosts} at least"
+    )
+
+
 def shown_received(received: ReceivedStatus) -> str:
     """Return in a line how much hosts got, and which share from where."""
     total = received.total
@@ -320,6 +343,8 @@ class ProjectStatus(Status, frozen=True):
     mirrors: list[Text] = []
     """Web servers that have its blobs, too."""
     received: ReceivedStatus = ReceivedStatus()
+    coverage: CoverageStatus | None = None
+    """Of the training shards; only for the operator, as it takes a look at many units."""
     privacy: PrivacyStatus | None = None
     """Null: versions are exact, and hide nothing."""
     access: Access = "public"
