@@ -31,6 +31,7 @@ from pleb_shared.protocol.messages import (
     PublishQuestion,
     Role,
 )
+from pleb_shared.protocol.report import DeltaResult
 from pleb_shared.protocol.sealing import Box, Reading, read_reading, seal_mark, unseal
 from pleb_shared.protocol.signing import SigningKey, sign_payload
 from tests.integration.http_world import HttpWorld, http_world
@@ -494,6 +495,11 @@ def test_all_that_lies_in_the_store_is_sealed_and_nothing_of_it_says_what_it_is(
         assert unseal(data, keys)
         for telling in (b"safetensors", b"aten.", b"weight", b"F32"):
             assert telling not in data
+    with world.store.read() as tx:
+        results = [bytes(data) for (data,) in tx._db.execute("SELECT data FROM deltas")]
+    assert results
+    assert all(seal_mark(data) for data in results)
+    assert not any(mark_of(data) in keys for data in results)  # no member's key opens them
     files = files_for_mirror_of(world)
     assert seal_mark(files.log) is not None
     assert all(seal_mark(envelope) for envelope in files.metadata.values())
@@ -544,5 +550,41 @@ def test_every_route_about_a_project_asks_who_reads(tmp_path):
                 about = "{project}" in path or "{family}" in path
                 if about and not path.startswith("/operator"):
                     assert path in asked, path
+
+    asyncio.run(story())
+
+
+def test_a_result_that_is_uploaded_lies_sealed_and_is_copied_as_it_lies(tmp_path):
+    async def story():
+        async with private(tmp_path) as http:
+            world = http.world
+            anna = volunteer("anna")
+            await join(http, anna, invite_to(http))
+            manifest = (await http.work(anna)).manifests[0]
+            report, delta = http.result(anna, manifest, attached=False)
+            receipt = (await http.work(anna, [report], units=0)).receipts[0]
+            answer = await http.client.patch(
+                f"/uploads/{receipt.upload}", content=delta, headers={"upload-offset": "0"}
+            )
+            assert answer.headers["upload-complete"] == "?1"
+            with world.store.read() as tx:
+                stored = tx.assignments.delta(manifest.assignment)
+                assert stored is not None
+                [(assignment, digest)] = tx.references.delta_files()
+                project = tx.projects.find("tiny")
+            raw = world.deps.blobs.delta(stored)
+            assert seal_mark(raw) is not None
+            assert mark_of(raw) not in keyring_of(world.deps, project)
+            # what backups and copies check is what lies there
+            assert (assignment, digest) == (manifest.assignment, digest_of(raw))
+            assert isinstance(report.result, DeltaResult)
+            opened = blobs_of(world.deps, project)
+            assert digest_of(opened.delta(stored)) == report.result.digest
+            assert bytes(opened.delta_view(stored, report.result.digest)) == opened.delta(stored)
+            with pytest.raises(Refusal, match="damaged"):
+                opened.delta_view(stored, "0" * 64)
+            world.deps.blobs.put_delta(manifest.assignment, raw[:-1] + b"x")
+            with pytest.raises(Refusal, match="damaged"):
+                opened.delta(stored)
 
     asyncio.run(story())

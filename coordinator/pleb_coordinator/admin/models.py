@@ -141,9 +141,9 @@ class VerifyModel(Command[VersionsVerified], frozen=True):
 
     def carry_out(self, desk: Desk) -> VersionsVerified:
         """Raises `Refusal` unknown_project."""
-        blobs = desk.deps.blobs
         with desk.opened() as store, store.read() as tx:
             project = tx.projects.find(self.project)
+            blobs = blobs_of(desk.deps, project)
 
             def delta(assignment: int) -> memoryview:
                 stored = tx.assignments.delta(assignment)
@@ -163,7 +163,7 @@ class VerifyModel(Command[VersionsVerified], frozen=True):
                         recompute(
                             history,
                             metadata_at,
-                            blobs_of(desk.deps, project).get,
+                            blobs.get,
                             delta,
                             restored=kept,
                             noise_key=desk.deps.noise_key,

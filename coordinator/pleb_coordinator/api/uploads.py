@@ -15,6 +15,7 @@ from pleb_coordinator.steps.upload import (
     find_upload,
     finish_upload,
     refuse_upload,
+    upload_blobs,
     upload_format,
     upload_status,
 )
@@ -65,16 +66,16 @@ async def patch_upload(api: Api, request: Request) -> Response:
 
 async def _finish(api: Api, upload: Upload) -> None:
     with api.store.read() as tx:
-        encoding = upload_format(tx, upload)
+        encoding, blobs = upload_format(tx, upload), upload_blobs(tx, api.deps, upload)
     try:
-        await asyncio.to_thread(check_upload, api.deps, upload, encoding)
+        sealed = await asyncio.to_thread(check_upload, api.deps, upload, encoding, blobs)
     except (Refusal, EncodingError) as error:
         if isinstance(error, Refusal) and error.retry_after_seconds is not None:
             raise  # the store's fault, not the host's: its last part may be sent again
         refusal = error
         await api.commits.run(lambda tx: refuse_upload(tx, api.deps, upload, refusal))
         raise
-    await api.commits.run(lambda tx: finish_upload(tx, api.deps, upload))
+    await api.commits.run(lambda tx: finish_upload(tx, api.deps, upload, sealed))
 
 
 def _find(api: Api, request: Request) -> Upload:

@@ -503,6 +503,8 @@ class StoredDelta(Record, frozen=True):
     assignment: int
     size: int
     data: bytes | None
+    digest: str = ""
+    """Of the bytes as they are stored, where they are sealed; empty: the result's own."""
 
 
 class Host(Record, frozen=True):

@@ -16,6 +16,7 @@ from pleb_coordinator.core.records import (
     Upload,
 )
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
+from pleb_coordinator.steps.access import blobs_of
 from pleb_coordinator.steps.activity import points, settle
 from pleb_coordinator.steps.outcome import (
     await_upload,
@@ -234,7 +235,8 @@ def _trained(
         outcome = ReceiptOutcome.UNNEEDED
     elif data is not None and encoding.size <= LIMITS.attached_unpacked_bytes:
         delta = _unpacked(encoding, result, data)
-        tx.assignments.put_delta(StoredDelta(assignment.id, len(delta), delta))
+        stored, sealed = blobs_of(context.deps, context.project).sealed_delta(delta)
+        tx.assignments.put_delta(StoredDelta(assignment.id, len(delta), stored, sealed))
         outcome = ReceiptOutcome.STORED
     else:
         await_upload(tx, now, assignment, commitment)

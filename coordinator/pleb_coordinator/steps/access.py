@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from pleb_coordinator.blobs.store import checked_delta, missing_delta
 from pleb_coordinator.core.access import (
     Reader,
     ReaderKind,
@@ -20,7 +21,7 @@ from pleb_coordinator.core.access import (
     write_reader,
 )
 from pleb_shared.errors import InputError, Refusal, RefusalCode, TrustError
-from pleb_shared.protocol.ids import fingerprint_of
+from pleb_shared.protocol.ids import digest_of, fingerprint_of
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.roots import root_path
 from pleb_shared.protocol.sealing import (
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pleb_coordinator.blobs.store import Blobs
-    from pleb_coordinator.core.records import Project
+    from pleb_coordinator.core.records import Project, StoredDelta
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.protocol.project import ProjectMetadata
@@ -61,6 +62,8 @@ __all__ = [
     "remove_member",
 ]
 
+_OF_RESULTS: Final = 0
+"""The number of the key for results; those of members' keys are greater."""
 _RANDOM_BITS: Final = 21
 """Below those of the time; a number has fewer than 53 bits in all for the next 60 years."""
 
@@ -112,6 +115,8 @@ class ProjectBlobs:
     keys: Keyring
     newest: ProjectKey | None = None
     """What `sealed` seals with; None: nothing is sealed."""
+    deltas: ProjectKey | None = None
+    """What results are sealed with: nobody but the coordinator ever has it."""
 
     def get(self, digest: str) -> bytes:
         """Return what is in a blob."""
@@ -138,6 +143,32 @@ class ProjectBlobs:
         """Return the bytes as they are stored, and as hosts get them."""
         return data if self.newest is None else seal(data, self.newest)
 
+    def sealed_delta(self, data: bytes) -> tuple[bytes, str]:
+        """Return a result's bytes as they are stored, and their digest if they are sealed."""
+        if self.deltas is None:
+            return data, ""
+        sealed = seal(data, self.deltas)
+        return sealed, digest_of(sealed)
+
+    def delta(self, stored: StoredDelta) -> bytes:
+        """Return a result's bytes."""
+        return self._unsealed(self.blobs.delta(stored), stored)
+
+    def delta_view(self, stored: StoredDelta, digest: str | None) -> memoryview:
+        """Return a result's bytes; sealed ones are in memory. As the store's in all else."""
+        if self.deltas is None:
+            return self.blobs.delta_view(stored, digest)
+        view = memoryview(self._unsealed(bytes(self.blobs.delta_view(stored, None)), stored))
+        return checked_delta(view, stored, digest)
+
+    def _unsealed(self, data: bytes, stored: StoredDelta) -> bytes:
+        if self.deltas is None:
+            return data
+        try:
+            return unseal(data, {self.deltas.id: self.deltas})
+        except TrustError as error:
+            raise missing_delta(stored, "damaged, or sealed with another secret,") from error
+
     def _opened(self, digest: str) -> SealedBlob:
         read = partial(self.blobs.read, digest)
         try:
@@ -150,7 +181,8 @@ def blobs_of(deps: Deps, project: Project) -> ProjectBlobs:
     """Return the blobs of a project."""
     if not is_private(project):
         return ProjectBlobs(deps.blobs, {})
-    return ProjectBlobs(deps.blobs, keyring_of(deps, project), newest_key(deps, project))
+    own = project_key(deps.secret, project.name, _OF_RESULTS)
+    return ProjectBlobs(deps.blobs, keyring_of(deps, project), newest_key(deps, project), own)
 
 
 def blobs_to_publish(deps: Deps, metadata: ProjectMetadata) -> ProjectBlobs:

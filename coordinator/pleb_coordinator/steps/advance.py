@@ -137,7 +137,7 @@ def compute(deps: Deps, work: RoundWork) -> VersionRow | dict[int, Signal]:
     version = read_version(previous.readable_source, metadata, blobs.get)
     warm_start = is_warm_start(work.inputs)
     deltas = [
-        (deps.blobs.delta_view(stored, entry.digest), entry.weight)
+        (blobs.delta_view(stored, entry.digest), entry.weight)
         for stored, entry in zip(work.deltas, work.inputs, strict=True)
     ]
     state = _state(blobs, work, version)

@@ -14,6 +14,7 @@ from pleb_coordinator.core.assignment_state import AssignmentEvent
 from pleb_coordinator.core.calibration import isolated_classes, raised_tolerance
 from pleb_coordinator.core.chunks import whole_steps
 from pleb_coordinator.core.tolerance import pair
+from pleb_coordinator.steps.access import blobs_of
 from pleb_shared.protocol.project import calibration_unit
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.distance import distances
@@ -191,7 +192,7 @@ def _conclude(tx: Transaction, project: Project) -> None:
 def _as_delta(deps: Deps, project: Project, stored: StoredDelta) -> Tensors:
     """Return a calibration as it would decode if it had been sent as a training delta."""
     metadata = project.metadata
-    data = deps.blobs.delta(stored)
+    data = blobs_of(deps, project).delta(stored)
     trained = training_format(metadata, metadata.calibration.chunk)
     exact = delta_format(metadata, calibration_unit(metadata)).decode(data)
     return trained.decode(trained.encode(exact))

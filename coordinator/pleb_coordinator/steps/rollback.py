@@ -217,7 +217,7 @@ def _outer_state(deps: Deps, work: Restoration) -> OuterState:
     )
     for step in work.steps:
         deltas = [
-            (deps.blobs.delta_view(stored, entry.digest), entry.weight)
+            (blobs.delta_view(stored, entry.digest), entry.weight)
             for stored, entry in zip(step.deltas, step.row.inputs, strict=True)
         ]
         warm_start = is_warm_start(step.row.inputs)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.records import FileKind, StoredDelta
+from pleb_coordinator.steps.access import blobs_of
 from pleb_coordinator.steps.outcome import refuse_result, store_result, unpacked_delta
 from pleb_coordinator.store.assignments import Commitment
 from pleb_shared.errors import EncodingError, Refusal, RefusalCode
@@ -15,6 +16,7 @@ from pleb_shared.tensors.format import DeltaFormat, delta_format
 if TYPE_CHECKING:
     from pleb_coordinator.core.records import Assignment, Upload
     from pleb_coordinator.steps import Deps
+    from pleb_coordinator.steps.access import ProjectBlobs
     from pleb_coordinator.store.transaction import Transaction
 
 _AWAITED: Final = {AssignmentState.UPLOADING, AssignmentState.EXPIRED}
@@ -30,6 +32,7 @@ __all__ = [
     "find_upload",
     "finish_upload",
     "refuse_upload",
+    "upload_blobs",
     "upload_format",
     "upload_status",
 ]
@@ -93,13 +96,19 @@ def upload_format(tx: Transaction, upload: Upload) -> DeltaFormat | None:
     return delta_format(project.metadata, unit)
 
 
-def check_upload(deps: Deps, upload: Upload, encoding: DeltaFormat | None) -> None:
+def check_upload(
+    deps: Deps, upload: Upload, encoding: DeltaFormat | None, blobs: ProjectBlobs | None = None
+) -> str:
     """Check a whole upload's bytes and store what they hold; reads all of them.
 
     A delta comes packed and is stored as it is, so that a round's deltas can be combined without
     having all of them in memory.
 
-    `encoding` is what `upload_format` returned. Nothing counts before `finish_upload`.
+    `encoding` is what `upload_format` returned, `blobs` those of its project, if it is known.
+    Nothing counts before `finish_upload`, which gets what is returned.
+
+    Returns:
+        The digest of what is stored where it is sealed, else an empty text.
 
     Raises:
         Refusal: `wrong_offset` (not all bytes are here any more), `wrong_digest`.
@@ -107,14 +116,25 @@ def check_upload(deps: Deps, upload: Upload, encoding: DeltaFormat | None) -> No
     """
     if upload.assignment is None or encoding is None:
         deps.blobs.upload_to_blob(upload.token, upload.size, upload.digest)
-        return
+        return ""
     packed = deps.blobs.upload_bytes(upload.token, upload.size)
-    deps.blobs.put_delta(upload.assignment, unpacked_delta(encoding, packed, upload.digest))
+    data, sealed = unpacked_delta(encoding, packed, upload.digest), ""
+    if blobs is not None:
+        data, sealed = blobs.sealed_delta(data)
+    deps.blobs.put_delta(upload.assignment, data)
     deps.blobs.drop_upload(upload.token)
+    return sealed
 
 
-def finish_upload(tx: Transaction, deps: Deps, upload: Upload) -> None:
+def upload_blobs(tx: Transaction, deps: Deps, upload: Upload) -> ProjectBlobs | None:
+    """Return the blobs of an upload's project; None: it is not known here yet."""
+    return blobs_of(deps, tx.projects.get(upload.project)) if upload.project else None
+
+
+def finish_upload(tx: Transaction, deps: Deps, upload: Upload, sealed: str = "") -> None:
     """Store the result that a checked upload completes; doing it twice is harmless.
+
+    `sealed` is what `check_upload` returned.
 
     Raises:
         Refusal: `internal`: an earlier file of the assignment is being deleted right now.
@@ -133,7 +153,7 @@ def finish_upload(tx: Transaction, deps: Deps, upload: Upload) -> None:
         raise Refusal(RefusalCode.INTERNAL, message, retry_after_seconds=1)
     unit = tx.units.get(assignment.unit)
     size = delta_format(tx.projects.get(assignment.project).metadata, unit).size
-    tx.assignments.put_delta(StoredDelta(assignment.id, size, None))
+    tx.assignments.put_delta(StoredDelta(assignment.id, size, None, sealed))
     commitment = Commitment(
         assignment.digest,
         assignment.size,

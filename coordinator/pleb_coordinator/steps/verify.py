@@ -41,6 +41,7 @@ from pleb_coordinator.core.suspicion import (
 from pleb_coordinator.core.tolerance import ConfirmedPair, Tolerance, pair, tolerance_of
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_coordinator.core.voices import independent
+from pleb_coordinator.steps.access import blobs_of
 from pleb_coordinator.steps.anchor import TRUSTED_SEEN_SECONDS
 from pleb_coordinator.steps.lookback import lies_of, remember_lie
 from pleb_coordinator.steps.verdict import CaseContext, apply_decision
@@ -146,8 +147,9 @@ def find(
 def compute(deps: Deps, found: UnitResults) -> Findings:
     """Return norms and distances of the decoded deltas. Equal digests are decoded once."""
     encoding = delta_format(found.project.metadata, found.unit)
+    blobs = blobs_of(deps, found.project)
     decoded = {
-        digest: encoding.decode(deps.blobs.delta(stored)) for digest, stored in found.deltas.items()
+        digest: encoding.decode(blobs.delta(stored)) for digest, stored in found.deltas.items()
     }
     key = sketch_key(deps.secret, found.project.id, found.unit.epoch)
     features = {

@@ -194,7 +194,8 @@ REMOVE_REFERENCES: Final = f"DELETE FROM blob_references WHERE {_OF_VERSION}"
 IS_REFERENCED: Final = "SELECT 1 FROM blob_references WHERE digest = :digest LIMIT 1"
 REFERENCED_BLOBS: Final = "SELECT DISTINCT digest FROM blob_references"
 DELTA_FILES: Final = """
-SELECT d.assignment, a.digest FROM deltas d JOIN assignments a ON a.id = d.assignment
+SELECT d.assignment, CASE d.digest WHEN '' THEN a.digest ELSE d.digest END
+FROM deltas d JOIN assignments a ON a.id = d.assignment
 WHERE d.data IS NULL
 """
 

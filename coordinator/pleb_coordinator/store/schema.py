@@ -447,7 +447,9 @@ Table(
 Table(
     "deltas",
     metadata,
-    *_columns(StoredDelta, keys="assignment", references={"assignment": "assignments.id"}),
+    *_columns(
+        StoredDelta, keys="assignment", references={"assignment": "assignments.id"}, digest=""
+    ),
 )
 
 Table(

@@ -718,6 +718,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("assignment", INTEGER, nullable=False),
         sa.Column("size", INTEGER, nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=True),
+        sa.Column("digest", TEXT, server_default=sa.text("''"), nullable=False),
         sa.ForeignKeyConstraint(
             ["assignment"],
             ["assignments.id"],
