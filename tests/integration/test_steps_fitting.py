@@ -7,6 +7,7 @@ import pytest
 
 from pleb_coordinator.core.records import NewAssignment, Purpose
 from pleb_coordinator.core.reputation import standing_of
+from pleb_coordinator.steps import fit
 from pleb_shared.protocol.reasons import ReasonCode
 from tests.integration.steps_world import World
 
@@ -44,6 +45,22 @@ def test_the_unit_of_a_slow_host_is_shortened_to_end_with_the_round(tmp_path):
     with world.store.read() as tx:
         assert tx.units.get(tx.assignments.get(manifest.assignment).unit).local_steps == 24
     assert world.answer(slow, manifest).outcome == "stored"
+
+
+def test_units_are_shortened_too_where_only_a_sample_is_read(tmp_path, monkeypatch):
+    """Of very many units in hand, here eight of which four are read."""
+    monkeypatch.setattr(fit, "_MOST_IN_HAND", 4)
+    world, (*fast, slow) = fleet(tmp_path, [64] * 6 + [256], units=8, quorum=6)
+    for host in fast:
+        assert [m.unit.local_steps for m in world.ask(host)[0]] == [STEPS]
+    (manifest,) = world.ask(slow)[0]
+    assert manifest.unit.local_steps < STEPS
+    with world.store.read() as tx:
+        every = tx.units.first_tries_in_hand(1, 0, 0)
+        sample = tx.units.first_tries_in_hand(1, 0, 0, every=2)
+    assert len(every) == 7
+    assert 3 <= len(sample) <= 4
+    assert set(sample) < set(every)
 
 
 def test_a_host_that_cannot_finish_in_time_is_told_so(tmp_path):

@@ -64,11 +64,13 @@ class RoundAhead(Record, frozen=True):
     local_steps: int
     """Of a whole unit."""
     in_hand: tuple[InHand, ...]
-    """First tries that hosts compute."""
+    """First tries that hosts compute; of very many a sample."""
     before: float = 0.0
     """Steps per second that came into the last version: while a round is young, few have asked."""
     due_seconds: float = math.inf
     """When it should have its quorum, from now, so that it takes hardly longer than usual."""
+    every: int = 1
+    """For so many first tries one is in `in_hand`."""
 
 
 def is_late(found: InHand, now: float) -> bool:
@@ -84,11 +86,12 @@ def seconds_left(ahead: RoundAhead, own_seconds_per_step: float, now: float) -> 
     """
     alive = [found for found in ahead.in_hand if not is_late(found, now)]
     rests = sorted(found.seconds_left(now) for found in alive)
-    steps = sum(found.seconds_left(now) / found.seconds_per_step for found in alive)
-    speed = 1 / own_seconds_per_step + sum(1 / found.seconds_per_step for found in alive)
-    more = max(0, ahead.needed - len(alive))
+    steps = ahead.every * sum(found.seconds_left(now) / found.seconds_per_step for found in alive)
+    others = ahead.every * sum(1 / found.seconds_per_step for found in alive)
+    speed = 1 / own_seconds_per_step + others
+    more = max(0, ahead.needed - ahead.every * len(alive))
     balanced = (more * ahead.local_steps + steps) / max(speed, ahead.before)
-    awaited = rests[: max(0, ahead.needed)]
+    awaited = rests[: max(0, math.ceil(ahead.needed / ahead.every))]
     return max(balanced if ahead.needed > 0 else 0.0, awaited[-1] if awaited else 0.0)
 
 

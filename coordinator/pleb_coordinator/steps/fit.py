@@ -6,6 +6,7 @@ tries it again does the same steps.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -42,7 +43,7 @@ _ROUND_MARGIN: Final = 1.05
 """A unit should end this much before its round: without it a twelfth of all work came late, most of
 that by less than a twentieth of the round (decision 43)."""
 _MOST_IN_HAND: Final = 2000
-"""First tries of a round; reading as many takes some five milliseconds."""
+"""First tries of a round that are read, which takes some five milliseconds; of more a sample."""
 _FASTER: Final = 2.0
 """A unit is doubled onto a host that does it in half of the time that is left of it, or sooner."""
 
@@ -124,11 +125,14 @@ def _after_in_hand(context: RequestContext, seconds: float | None) -> float | No
     """Return what is left of this time when the host has done what it has in hand."""
     if seconds is None:
         return None
-    rest = 0.0
-    for assignment, unit in context.tx.assignments.in_hand(context.host.id):
-        since = context.now - (assignment.issued_at or context.now)
-        rest += max(0.0, _seconds(context, unit) - since)
-    return seconds - rest
+    in_hand = context.tx.assignments.in_hand(context.host.id)
+    return seconds - sum(_rest(context, assignment, unit) for assignment, unit in in_hand)
+
+
+def _rest(context: RequestContext, assignment: Assignment, unit: UnitRow) -> float:
+    """Return how long the host should still need for a unit that it has in hand."""
+    since = context.now - (assignment.issued_at or context.now)
+    return max(0.0, _seconds(context, unit) - since)
 
 
 def _seconds(context: RequestContext, unit: UnitRow) -> float:
@@ -178,16 +182,15 @@ def unit_to_double(context: RequestContext) -> UnitRow | None:
 def _ahead(context: RequestContext) -> RoundAhead | None:
     """Return what is known of the open round; None: there is none, or its units are all alike.
 
-    So they are while very many hosts compute: each request would read all that they do.
+    Of very many units in hand it knows a sample: each request reads them.
     """
     tx, project = context.tx, context.project
     place = (project.id, project.epoch, project.version)
     row = None if project.metadata.round.shortest_unit >= 1 else tx.rounds.get(*place)
     if row is None:
         return None
-    in_hand = tx.units.first_tries_in_hand(*place, most=_MOST_IN_HAND + 1)
-    if len(in_hand) > _MOST_IN_HAND:
-        return None
+    every = max(1, math.ceil(row.open / _MOST_IN_HAND))
+    in_hand = tx.units.first_tries_in_hand(*place, every)
     before = 0.0
     last = tx.rounds.get(project.id, project.epoch, project.version - 1)
     young = context.now - row.opened_at < _YOUNG_ROUND_SECONDS
@@ -206,6 +209,7 @@ def _ahead(context: RequestContext) -> RoundAhead | None:
             )
             for found in in_hand
         ),
+        every=every,
         before=before,
         due_seconds=due_seconds(lengths, row.opened_at, context.now),
     )
@@ -217,8 +221,12 @@ def _left_for_host(context: RequestContext, ahead: RoundAhead, speed: float) -> 
     `speed` is its seconds per step.
     """
     left = seconds_left(ahead, speed, context.now)
-    own = (found for found in ahead.in_hand if found.host == context.host.id)
-    return (left - sum(found.seconds_left(context.now) for found in own)) / _ROUND_MARGIN
+    own = sum(
+        _rest(context, assignment, unit)
+        for assignment, unit in context.tx.assignments.in_hand(context.host.id)
+        if assignment.purpose == Purpose.PRIMARY
+    )
+    return (left - own) / _ROUND_MARGIN
 
 
 def _fitting(

@@ -335,8 +335,7 @@ SELECT a.unit, a.host, u.local_steps, a.issued_at,
 FROM units u JOIN assignments a ON a.unit = u.id JOIN hosts h ON h.id = a.host
 WHERE u.project = :project AND u.epoch = :epoch AND u.version = :version AND u.kind = 'train'
   AND u.state = 'open' AND a.state IN ('leased', 'uploading') AND a.purpose = 'primary'
-  AND h.seconds_per_step > 0
-LIMIT :most
+  AND h.seconds_per_step > 0 AND u.position % :every = 0
 """
 UNITS_OF_ROUND: Final = f"""
 SELECT {_UNIT} FROM units

@@ -146,10 +146,14 @@ class Units(TableGroup):
         return int(self._value(sql.STEPS_OF_ROUND, **version_key(project, epoch, version)))
 
     def first_tries_in_hand(
-        self, project: int, epoch: int, version: int, most: int
+        self, project: int, epoch: int, version: int, every: int = 1
     ) -> list[InHand]:
-        """Return the open first tries of a round that hosts of known speed compute, any `most`."""
-        where = version_key(project, epoch, version) | {"most": most}
+        """Return the open first tries of a round that hosts of known speed compute.
+
+        `every`: of so many places of the round one is looked at; units are handed out in any order
+        of places, so that is a fair sample.
+        """
+        where = version_key(project, epoch, version) | {"every": every}
         return [InHand(*row) for row in self._db.execute(sql.FIRST_TRIES_IN_HAND, **where)]
 
     def set_look_at(self, unit: int, at: float | None) -> None:

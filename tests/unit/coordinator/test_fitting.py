@@ -49,6 +49,18 @@ def test_a_young_round_is_as_fast_as_the_last_one():
     assert seconds_left(ahead(needed=8), 1.0, NOW) == 800.0
 
 
+def test_of_very_many_units_a_sample_says_when_the_round_ends():
+    speeds = [0.5 + number % 7 for number in range(70)]
+    all_hosts = [
+        computing(seconds_per_step=speed, since=float(number), host=number)
+        for number, speed in enumerate(speeds)
+    ]
+    for needed in (40, 90, 400):
+        exact = seconds_left(ahead(*all_hosts, needed=needed), 1.0, NOW)
+        sample = msgspec.structs.replace(ahead(*all_hosts[::5], needed=needed), every=5)
+        assert seconds_left(sample, 1.0, NOW) == pytest.approx(exact, rel=0.1)
+
+
 def test_late_units_are_not_counted_on():
     away = computing(since=300.0)
     assert is_late(away, NOW)
