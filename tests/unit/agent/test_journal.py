@@ -19,13 +19,14 @@ from pleb_agent.journal.activity_log import local_day
 from pleb_agent.journal.database import MIGRATIONS
 from pleb_agent.journal.history_list import HistoryFilter, folded_events
 from pleb_agent.journal.journal import Journal
+from pleb_agent.journal.receipts import Proof, receipts_since
 from pleb_agent.journal.rows import Change, NewProject, RequestRow
 from pleb_agent.journal.unit_list import count_parts, units_of_part
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.messages import Evidence, UnitVerdict, Verdict, WorkReply
 from pleb_shared.protocol.reasons import ReasonCode, because
-from pleb_shared.protocol.report import FailureResult, Report
+from pleb_shared.protocol.report import DeltaResult, FailureResult, Report
 from pleb_shared.protocol.unit import Blob, ShardRange, Unit, UnitKind, VersionSource
 
 NOW = 1_800_000_000.0
@@ -504,3 +505,38 @@ def test_no_new_work_holds_for_all_devices_of_a_project(journal):
     assert [row.no_new_work for row in journal.hosts()] == [True, True]
     journal.set_no_new_work(2, on=False)
     assert [row.no_new_work for row in journal.hosts()] == [False, False]
+
+
+def test_a_journal_without_receipts_gets_those_of_the_units_that_it_still_has(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    old = sqlite3.connect(path)
+    old.executescript("".join(MIGRATIONS[:8]) + "PRAGMA user_version = 8;")
+    old.execute(
+        """INSERT INTO projects VALUES (1, ?, 'https://example.org', 'words', 'h', 'a', 'x',
+            'host', x'00', 7, 'd', 0, 9, 42, 0, 1.5, '', 0, 'cpu', 0, '')""",
+        (LINK,),
+    )
+    report = Report(
+        assignment=50,
+        nonce=f"{50:032x}",
+        epoch=0,
+        version=3,
+        result=DeltaResult(digest="a" * 64, size=9, loss_first=2.0, loss_last=1.0),
+        compute_seconds=12.0,
+    )
+    insert = """INSERT INTO assignments (project, assignment, nonce, state, manifest,
+        lease_ends_at, received_at, ended_at, report, verdict, credit, unit)
+        VALUES (1, ?, ?, 'done', ?, 9, 1, ?, ?, ?, 7.0, 3)"""
+    reported = msgspec.json.encode(report)
+    for number, verdict in ((50, "valid"), (51, "invalid"), (52, "")):
+        given = (number, f"{number:032x}", msgspec.json.encode(manifest(number)), NOW)
+        old.execute(insert, (*given, reported, verdict))
+    old.commit()
+    old.close()
+    journal = Journal(path)
+    (found,) = receipts_since(journal, "")
+    assert (found.nonce, found.digest, found.unit) == (f"{50:032x}", "a" * 64, 3)
+    assert (found.kind, found.epoch, found.version) == ("train", 0, 4)
+    assert (found.day, found.compute_seconds, found.credit) == (local_day(NOW), 12.0, 7.0)
+    assert (found.kwh, found.proof) == (0.0, Proof.NOT_LOOKED)
+    journal.close()
