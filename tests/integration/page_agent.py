@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from pleb_agent.control.controller import Controller
 from pleb_agent.control.hooks import Hooks
+from pleb_agent.control.household_control import check_preset
 from pleb_agent.control.journal_reader import JournalReader
 from pleb_agent.control.live_preferences import LivePreferences
 from pleb_agent.control.live_rules import LiveRules
@@ -35,7 +36,9 @@ from pleb_agent.control.views import (
     EventView,
     Expectation,
     HistoryView,
+    HouseholdView,
     LogView,
+    MemberView,
     MessageView,
     ProjectFacts,
     ProjectView,
@@ -55,6 +58,7 @@ from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.readiness import Action, Decision, PolicyReason, decide
 from pleb_agent.core.readings import Gpu, Power, PowerSource, Presence, PresenceKind, Readings
 from pleb_agent.core.sentence import Sentence, say
+from pleb_agent.lan.household import HouseholdAct
 from pleb_agent.loop.status import CurrentUnit
 from pleb_agent.sensors.machine import Machine
 from pleb_shared.errors import InputError
@@ -271,6 +275,68 @@ def units_by_part() -> dict[str, list[AssignmentView]]:
     }
 
 
+class PlayedHousehold:
+    """A household of three; `on`: whether this PC is in it. `names`: of the others."""
+
+    def __init__(self, agent: PageAgent) -> None:
+        self._agent = agent
+        self.on = True
+        self.code = ""
+        self.names = ["hall", "attic"]
+
+    async def view(self, act: HouseholdAct = HouseholdAct.SHOW, preset: str = "") -> HouseholdView:
+        if preset:
+            check_preset(preset)
+        if act is not HouseholdAct.SHOW:
+            self._agent.called("household", act.value, preset)
+        if not self.on:
+            return HouseholdView(on=False, members=[])
+        said = self._agent.status().message
+        silent = MemberView(name="10.0.0.9", here=False, reached=False, message=said)
+        members = [
+            MemberView(
+                name=name,
+                here=name == "den",
+                reached=True,
+                message=said,
+                activity="working",
+                projects=[one.title for one in self._agent.status().projects],
+                progress=0.4,
+                accepted=12,
+                credit_flops=3e13,
+                energy_kwh=0.4,
+                from_neighbours=8e6,
+                to_neighbours=2e6,
+            )
+            for name in ("den", *self.names)
+        ]
+        return HouseholdView(
+            on=True,
+            members=[*members, silent],
+            code=self.code,
+            code_ends_at=time.time() + 600 if self.code else None,
+            accepted=36,
+            credit_flops=9e13,
+            energy_kwh=1.2,
+            from_neighbours=24e6,
+        )
+
+    async def show_code(self) -> HouseholdView:
+        self._agent.called("household_code")
+        self.on, self.code = True, "ABCD-EFGH-JK23"
+        return await self.view()
+
+    async def join(self, code: str) -> HouseholdView:
+        self._agent.called("household_join", code)
+        self.on = True
+        return await self.view()
+
+    async def leave(self) -> HouseholdView:
+        self._agent.called("household_leave")
+        self.on = False
+        return await self.view()
+
+
 class PageAgent:
     """One agent without a process. `calls`: what the ports were asked, by (name, arguments).
 
@@ -312,6 +378,7 @@ class PageAgent:
             shown={"unit": unit(), "projects": [project()], "first_run": False} | shown,
         )
         self.autostart = PlayedAutostart(self)
+        self.household = PlayedHousehold(self)
         self.controller = Controller(
             **shared,
             reader=self.reader,

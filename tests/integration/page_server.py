@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pleb_agent.web.guard import BrowserLogins
 from pleb_agent.web.server import LocalServer, web_app
@@ -16,6 +16,8 @@ from tests.integration.page_agent import PageAgent
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
+
+    from starlette.applications import Starlette
 
 TOKEN = "the-token-of-agentd-json"
 
@@ -47,12 +49,16 @@ class PageServer:
 
     async def _serve(self, started: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
-        self._server = LocalServer(web_app(self.agent.controller, TOKEN, self.logins), self.port)
+        self._server = LocalServer(self._app(), self.port)
         self.port = self._server.port
         running = asyncio.create_task(self._server.run())
         await asyncio.sleep(0.05)
         started.set()
         await running
+
+    def _app(self) -> Starlette:
+        household = cast("Any", self.agent.household)
+        return web_app(self.agent.controller, TOKEN, self.logins, household)
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._server.stop)

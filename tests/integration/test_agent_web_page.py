@@ -34,6 +34,8 @@ PAGES = (
     "/given/curve?project=words",
     "/given/receipts?days=30",
     "/given/year.svg",
+    "/household",
+    "/household/members",
     "/projects",
     "/preferences",
     "/history",
@@ -58,6 +60,10 @@ POSTS: tuple[tuple[str, dict[str, str]], ...] = (
     ("/units/act?part=in_hand", {"id": "7", "act": "pause"}),
     ("/projects/new-work", {"project": "words", "allow": "no"}),
     ("/history/forget-habits", {}),
+    ("/household/act", {"act": "pause"}),
+    ("/household/code", {}),
+    ("/household/join", {"code": "ABCD-EFGH-JK23"}),
+    ("/household/leave", {}),
     ("/now/runtime", {"kind": "cpu"}),
     ("/now/update", {}),
     ("/projects/share", {"project": "words", "share": "200"}),
@@ -373,6 +379,7 @@ def everything(words: str) -> PageAgent:
         msgspec.structs.replace(event, project=words, kind=words, message=said)
         for event in agent.reader.events[:60]
     ]
+    agent.household.names = [words, long]
     agent.reader.lines[:] = [{"time": "x", "level": words, "event": words, words: long}, {}]
     return agent.prefer(proxy='http://"><b>:1', pause_programs=["</textarea><b>"])
 

@@ -40,6 +40,7 @@ PAGES = {
     "refused": "/units?part=refused",
     "given": "/given?show=energy",
     "receipts": "/given/receipts",
+    "household": "/household",
     "projects": "/projects",
     "preferences": "/preferences",
     "history": "/history",

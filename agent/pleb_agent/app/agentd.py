@@ -23,6 +23,7 @@ from pleb_agent.client.coordinator import CoordinatorClient
 from pleb_agent.client.network import Network
 from pleb_agent.control.controller import Autostart, Controller
 from pleb_agent.control.hooks import Hooks
+from pleb_agent.control.household_control import HouseholdControl
 from pleb_agent.control.journal_reader import JournalReader
 from pleb_agent.control.live_preferences import LivePreferences, worker_settings
 from pleb_agent.control.live_rules import LiveRules
@@ -41,6 +42,7 @@ from pleb_agent.core.unit_parts import Held
 from pleb_agent.desktop.display import display_address
 from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.keys import KeyStore
+from pleb_agent.lan.household import Household
 from pleb_agent.lan.sharing import LanSharing
 from pleb_agent.loop.attach import Attaching
 from pleb_agent.loop.files import clean_work_dir
@@ -190,21 +192,28 @@ class _Agentd:
         self._network = Network.following(self._preferences)
         self._cache = BlobCache(home.cache, self._live.current.cache_bytes)
         self._standings = Standings()
+        peer = secrets.token_bytes(_PEER_BYTES)
+        self._household = Household(home.household, peer.hex(), system_clock)
         self._lan = LanSharing(
-            secrets.token_bytes(_PEER_BYTES),
+            peer,
             self._network,
             self._standings,
             self._preferences,
             self._readings.read,
             system_clock,
+            self._household,
         )
+        self._household.on_change = self._lan.look_again
         listener = _LoopListener(self._notifier, self._notifications)
         services = [self._services(device) for device in self._engines]
         self._loop = SideBySide(services, listener, units=options.units)
         self._units = UnitWatch(self._loop, self._notifier, self._live)
         self._token = secrets.token_urlsafe(_DRAWN_BYTES)
         logins = BrowserLogins(_page_secret(home.page_secret), system_clock, secrets.token_bytes)
-        app = web_app(self._controller(), self._token, logins)
+        controller = self._controller()
+        household = HouseholdControl(self._household, self._lan, self._network, controller)
+        self._household.answer = household.answer
+        app = web_app(controller, self._token, logins, household)
         # The port of the last time, so that an open page finds us again.
         known = self._journal.setting(_PORT)
         self._server = LocalServer(app, int(known) if known.isdecimal() else 0)

@@ -55,6 +55,8 @@ class Home:
         """What is known of new releases, and the downloaded parts."""
         self.page_secret = self.keys / "page.secret"
         """Signs the page's cookies."""
+        self.household = self.keys / "household.secret"
+        """The key of the user's household; without the file this PC is in none."""
         self.logs = path / "logs"
         """Logs."""
         self.log = self.logs / "agentd.jsonl"

@@ -57,6 +57,10 @@ def _command(name: str) -> Command:
             from pleb_agent.cli import receipts
 
             return receipts.COMMANDS[name]
+        case "household":
+            from pleb_agent.cli.household import household
+
+            return household
         case "open" | "autostart":
             from pleb_agent.cli import desktop
 

@@ -197,6 +197,21 @@ def _add_control(commands: Commands) -> None:
         metavar="TIME",
         help="90s, 20m, 1h (1h)",
     )
+    household = commands.add(
+        "household",
+        "see your agents of this network together, pause all, add one",
+        "household join ABCD-EFGH-JK23",
+    )
+    household.add_argument(
+        "act",
+        nargs="?",
+        default="show",
+        choices=["show", "pause", "resume", "preset", "code", "join", "leave"],
+        help="what to do (show)",
+    )
+    household.add_argument(
+        "word", nargs="?", default="", metavar="WORD", help="the code, or the preset's name"
+    )
     prefs = commands.add(
         "prefs", "show or change what the agent may do", "prefs set idle_minutes=5"
     )

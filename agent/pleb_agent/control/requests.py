@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from pleb_agent.core.unit_parts import UnitAct
+from pleb_agent.lan.household import HouseholdAct
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=31 * 86_400)]
 Text = Annotated[str, msgspec.Meta(max_length=4000)]
@@ -101,6 +102,19 @@ class VerifyRequest(RequestBody, frozen=True):
     project: str = ""
     mirror: Annotated[str, msgspec.Meta(max_length=500)] = ""
     again: bool = False
+
+
+class HouseholdActRequest(RequestBody, frozen=True):
+    """Pause or resume all agents of the household, or apply a preset to all."""
+
+    act: HouseholdAct
+    preset: Annotated[str, msgspec.Meta(max_length=32)] = ""
+
+
+class HouseholdJoinRequest(RequestBody, frozen=True):
+    """Join the household of the PC that shows this code."""
+
+    code: Annotated[str, msgspec.Meta(max_length=100)]
 
 
 class StopRequest(RequestBody, frozen=True):

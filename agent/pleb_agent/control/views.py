@@ -386,6 +386,42 @@ class ContributionView(View, frozen=True):
     total: DayView
 
 
+class MemberView(View, frozen=True):
+    """An agent of the user's household. Of one that does not answer nothing else is known."""
+
+    name: str
+    here: bool
+    """It is this PC."""
+    reached: bool
+    message: MessageView
+    activity: str = ""
+    paused: bool = False
+    projects: list[str] = []
+    progress: float | None = None
+    """Of the unit in hand, 0 to 1."""
+    accepted: float = 0
+    credit_flops: float = 0
+    energy_kwh: float = 0
+    from_neighbours: float = 0
+    """Bytes of blobs that came from agents near by since its start."""
+    to_neighbours: float = 0
+
+
+class HouseholdView(View, frozen=True):
+    """The user's agents on this network, this PC first, and what they gave together."""
+
+    on: bool
+    """Whether this PC is in a household."""
+    members: list[MemberView]
+    code: str = ""
+    """What lets one more PC join; empty: none is shown."""
+    code_ends_at: float | None = None
+    accepted: float = 0
+    credit_flops: float = 0
+    energy_kwh: float = 0
+    from_neighbours: float = 0
+
+
 class ReceiptView(View, frozen=True):
     """An accepted unit. Energy in kWh, of which `measured_kwh` was not estimated."""
 

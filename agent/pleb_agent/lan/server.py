@@ -20,6 +20,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from pleb_agent.cache.errors import CorruptBlobError
+from pleb_agent.lan.household import MOST_BYTES as HOUSEHOLD_BYTES
 from pleb_agent.program.http_server import BoundedConnection, BrokenOffError, HttpServer
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from pleb_agent.client.network import RateLimit
+    from pleb_agent.lan.household import Household
     from pleb_agent.lan.shared_files import Holding, SharedFiles
 
 __all__ = ["Asker", "LanServer"]
@@ -87,6 +89,7 @@ class LanServer:
         asked: Callable[[Asker, Sequence[str]], None],
         about: Callable[[str], bool],
         news: Callable[[], asyncio.Event],
+        household: Household | None = None,
     ) -> None:
         self._peer = peer.hex()
         self._files = files
@@ -101,6 +104,7 @@ class LanServer:
                 Route("/have", self._answered(self._have), methods=["POST"]),
                 Route("/blobs/{digest}", self._answered(self._blob)),
                 Route("/parts/{digest}", self._answered(self._parts)),
+                *(_household_routes(household) if household is not None else ()),
             ]
         )
         self._server = HttpServer(app, host="0.0.0.0", connection=_LanConnection)  # noqa: S104
@@ -252,6 +256,23 @@ class LanServer:
             await asyncio.sleep(_LOOK_SECONDS)
 
 
+def _household_routes(household: Household) -> list[Route]:
+    """Return what members of the user's household ask, and who joins it."""
+
+    def route(path: str, act: Callable[[bytes], bytes]) -> Route:
+        async def run(request: Request) -> Response:
+            try:
+                _require_near(request)
+                return Response(act(await _body(request, HOUSEHOLD_BYTES)))
+            except Refusal as refusal:
+                shown = RefusalBody(code=refusal.code, message=refusal.message)
+                return Response(msgspec.json.encode(shown), refusal.http_status)
+
+        return Route(path, run, methods=["POST"])
+
+    return [route("/household", household.take), route("/household/join", household.admit)]
+
+
 def _holdings(files: Sequence[SharedFiles], digests: Sequence[str]) -> dict[str, Holding]:
     found = {}
     for digest in digests:
@@ -277,11 +298,11 @@ async def _comes(holding: Holding, number: int) -> bool:
     return True
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, most_bytes: int = LIMITS.lan_body_bytes) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > LIMITS.lan_body_bytes:
+        if len(body) > most_bytes:
             raise Refusal(RefusalCode.TOO_LARGE, "The request has too many bytes.")
     return bytes(body)
 
@@ -294,6 +315,12 @@ def _range(request: Request, size: int) -> tuple[int, int]:
     if match is None or not int(match[1]) <= int(match[2]) < size:
         raise Refusal(RefusalCode.BAD_RANGE, "A range is bytes=FIRST-LAST, within the blob.")
     return int(match[1]), int(match[2]) + 1
+
+
+def _require_near(request: Request) -> None:
+    if not _is_near(request.client.host if request.client else ""):
+        message = "Only this network's agents are answered here."
+        raise Refusal(RefusalCode.NOT_PERMITTED, message)
 
 
 def _is_near(address: str) -> bool:

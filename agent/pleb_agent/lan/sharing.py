@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pleb_agent.client.network import Network
     from pleb_agent.core.preferences import Preferences
     from pleb_agent.core.readings import Readings
+    from pleb_agent.lan.household import Household
     from pleb_agent.lan.server import Asker
     from pleb_agent.lan.shared_files import SharedFiles
     from pleb_shared.protocol.lan import HaveReply
@@ -80,7 +81,13 @@ class LanSharing:
         preferences: Callable[[], Preferences],
         read: Callable[[], Readings],
         clock: Callable[[], float],
+        household: Household | None = None,
     ) -> None:
+        self._household = household
+        self._shares = False
+        """Whether blobs are shared; a household alone needs beacons and the server, too."""
+        self.received = 0
+        """Bytes of blobs that neighbours have sent."""
         self._peer = peer
         self._network = network
         self._standings = standings
@@ -126,7 +133,15 @@ class LanSharing:
     @property
     def neighbours(self) -> int:
         """How many agents near by have a project in common."""
-        return len(self._table)
+        return len(self._table.sharing(self._project_keys(), asyncio.get_running_loop().time()))
+
+    def with_key(self, key: bytes) -> list[Neighbour]:
+        """Return the agents near by that have a key of households."""
+        return self._table.sharing([key], asyncio.get_running_loop().time())
+
+    def ask_around(self) -> None:
+        """Ask the agents near by to say where they are, at once."""
+        self._announce(asks=True)
 
     @property
     def sent_bytes(self) -> int:
@@ -150,7 +165,7 @@ class LanSharing:
 
         `also`: blobs that are wanted after this one, which are asked for in the same request.
         """
-        if self._server is None:
+        if self._server is None or not self._shares:
             return []
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -334,8 +349,11 @@ class LanSharing:
 
     async def _look(self) -> float:
         """Start or stop, announce this agent; return the seconds until the next look."""
-        keys = self._keys()
-        if not keys or not may_share(self._read(), self._preferences()):
+        shares = bool(self._project_keys()) and may_share(self._read(), self._preferences())
+        if shares != self._shares:
+            await self._stop()  # and begin again: what was shared is not any more, or is now
+            self._shares = shares
+        if not self._keys():
             await self._stop()
             return _LOOK_SECONDS
         begins = self._server is None
@@ -357,12 +375,13 @@ class LanSharing:
         await self._beacons.open()
         self._server = LanServer(
             self._peer,
-            lambda: self._files,
+            lambda: self._files if self._shares else [],
             self._network.upload,
             self._clock,
             self._asked_by,
             lambda digest: digest in self._about,
             lambda: self._news,
+            self._household,
         )
         self._serving = asyncio.create_task(self._server.run())
         _LOG.info("lan", extra={"port": self._server.port})
@@ -405,6 +424,11 @@ class LanSharing:
             self._announce(asks=False)
 
     def _keys(self) -> list[bytes]:
+        """Return what beacons are made with: of a household first, since there is a most."""
+        ours = [] if self._household is None else self._household.beacon_keys
+        return [*ours, *(self._project_keys() if self._shares else ())]
+
+    def _project_keys(self) -> list[bytes]:
         return list(dict.fromkeys(key for one in self._files for key in one.lan_keys))
 
     def _spawn(self, work: Coroutine[None, None, None], name: str = "") -> asyncio.Task[None]:

@@ -431,6 +431,8 @@ class ProjectFiles:
         self._fetcher.received.clear()
         if not any(got.values()):
             return None
+        if self._lan is not None:
+            self._lan.received += got.get(SourceKind.PEER, 0)
         return Received(
             coordinator=got.get(SourceKind.COORDINATOR, 0),
             mirrors=got.get(SourceKind.MIRROR, 0),

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from pleb_agent.control.controller import Controller
+    from pleb_agent.control.household_control import HouseholdControl
     from pleb_agent.web.guard import BrowserLogins
 
     Act = Callable[[Request], Any]
@@ -45,7 +46,9 @@ _DONE: Final = {"done": True}
 """All that a program with a hook's token learns."""
 
 
-def api_routes(controller: Controller, token: str, logins: BrowserLogins) -> list[Route]:
+def api_routes(
+    controller: Controller, token: str, logins: BrowserLogins, household: HouseholdControl | None
+) -> list[Route]:
     """Return `/api/...`."""
     reader = controller.reader
     reads: dict[str, Callable[[Mapping[str, str]], Any]] = {
@@ -92,6 +95,10 @@ def api_routes(controller: Controller, token: str, logins: BrowserLogins) -> lis
         "update": (requests.RequestBody, lambda _: controller.install_update()),
     }
 
+    if household is not None:
+        acts |= _household_acts(household)
+        reads["household"] = lambda _: household.view()
+
     def admits(request: Request) -> bool:
         return is_bearer(request, token)
 
@@ -131,6 +138,23 @@ def api_routes(controller: Controller, token: str, logins: BrowserLogins) -> lis
         *_hook_routes(controller, token),
         Route("/api/events", events, methods=["GET"]),
     ]
+
+
+def _household_acts(
+    household: HouseholdControl,
+) -> dict[str, tuple[type[requests.RequestBody], Callable[[Any], Any]]]:
+    return {
+        "household": (
+            requests.HouseholdActRequest,
+            lambda body: household.view(body.act, body.preset),
+        ),
+        "household/code": (requests.RequestBody, lambda _: household.show_code()),
+        "household/join": (
+            requests.HouseholdJoinRequest,
+            lambda body: household.join(body.code),
+        ),
+        "household/leave": (requests.RequestBody, lambda _: household.leave()),
+    }
 
 
 def _hook_routes(controller: Controller, token: str) -> list[Route]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from pleb_agent.control.controller import Controller
+    from pleb_agent.control.household_control import HouseholdControl
     from pleb_agent.control.status_reader import StatusReader
     from pleb_agent.translation.words import Words
     from pleb_agent.web.guard import BrowserLogins
@@ -72,6 +73,7 @@ class PageContext:
     logins: BrowserLogins
     clock: Callable[[], float]
     local_time: Callable[[float], struct_time]
+    household: HouseholdControl | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from pleb_agent.web import (
     page_history,
+    page_household,
     page_log,
     page_now,
     page_preferences,
@@ -87,6 +88,8 @@ def page_routes(context: PageContext) -> list[Route]:
         "/given/receipts.csv": page_receipts.save_receipts,
         "/given/year.svg": page_receipts.draw_year,
         "/now/quality": page_now.show_quality,
+        "/household": page_household.show_household,
+        "/household/members": page_household.show_members,
         "/units": page_units.show_units,
         "/projects": page_projects.show_projects,
         "/preferences": page_preferences.show_preferences,
@@ -112,6 +115,10 @@ def page_routes(context: PageContext) -> list[Route]:
         "/now/update": page_now.install_update,
         "/now/finish": page_now.finish,
         "/now/try": page_now.try_now,
+        "/household/act": page_household.act_on_all,
+        "/household/code": page_household.show_code,
+        "/household/join": page_household.join,
+        "/household/leave": page_household.leave,
         "/history/forget-habits": page_history.forget_habits,
         "/units/act": page_units.act_on_unit,
         "/projects/new-work": page_projects.set_new_work,
