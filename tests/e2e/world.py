@@ -246,7 +246,8 @@ class World:
     ) -> str:
         """Publish as a researcher would and return the attach link."""
         metadata, blobs = checked(project)
-        metadata = msgspec.structs.replace(metadata, mirrors=list(mirrors))
+        if mirrors:
+            metadata = msgspec.structs.replace(metadata, mirrors=list(mirrors))
         if quorum is not None:
             round_ = msgspec.structs.replace(metadata.round, quorum=quorum)
             metadata = msgspec.structs.replace(metadata, round=round_)
