@@ -135,7 +135,11 @@ def test_nobody_can_make_it_remember_without_end(two):
     assert len(asked) == 1001
 
 
-@pytest.mark.parametrize("sealed", [b"", b"x" * 11, b"x" * 200, seal(bytes(32), "request", b"{}")])
+@pytest.mark.parametrize(
+    "sealed",
+    [b"", b"x" * 11, b"x" * 200, seal(bytes(32), "request", b"{}")],
+    ids=["nothing", "cut", "garbage", "another key's"],
+)
 def test_strangers_are_refused(two, sealed):
     _, second, asked = two
     with pytest.raises(Refusal, match="Only members"):
