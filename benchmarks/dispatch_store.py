@@ -79,7 +79,7 @@ UPDATE units SET state = 'applied', revision = 1, decided_at = :now,
 WHERE project = :project AND version = :version AND epoch = 0 AND kind = 'train'
 """
 _ADD_DELTAS: Final = """
-INSERT INTO deltas SELECT canonical, :size, NULL FROM units
+INSERT INTO deltas (assignment, size, data) SELECT canonical, :size, NULL FROM units
 WHERE project = :project AND version = :version AND epoch = 0 AND kind = 'train'
 """
 _COUNT_APPLIED: Final = """

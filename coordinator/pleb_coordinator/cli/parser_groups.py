@@ -36,7 +36,7 @@ def add_projects(commands: Commands) -> None:
     ):
         projects.add(name, summary, f"{name} words").add_argument("project", metavar="PROJECT")
     delete = projects.add(
-        "delete", "remove an archived project with all that belongs to it", "delete words"
+        "delete", "remove an archived or moved project with all that belongs to it", "delete words"
     )
     delete.add_argument("project", metavar="PROJECT")
     families = commands.group("family", "Families: projects that are published together.")

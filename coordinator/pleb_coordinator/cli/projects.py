@@ -119,7 +119,7 @@ def extend(asker: Asker, options: argparse.Namespace, output: Output) -> int:
 
 
 def delete(asker: Asker, options: argparse.Namespace, output: Output) -> int:
-    """Remove an archived project: rows, models, data, results."""
+    """Remove an archived or moved project: rows, models, data, results."""
     found = asker.ask(DeleteProject(project=options.project))
     line = (
         f"{found.project} is deleted; its {found.files} files go within minutes, while `serve` "

@@ -174,7 +174,7 @@ class Publisher:
         return self._sign_again(project, lambda metadata: metadata)
 
     def set_activity(self, project: str, activity: Activity, note: str) -> ProjectRecord:
-        """Have the coordinator issue work (`active`) or none (`paused`, `archived`).
+        """Have the coordinator issue work (`active`, `finishing`) or none (`paused`, `archived`).
 
         `note`: why, for volunteers. Results that are on their way are still taken.
 

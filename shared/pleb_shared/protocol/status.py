@@ -282,7 +282,7 @@ class ProjectStatus(Status, frozen=True):
     data_licence: Text = ""
     contact: Text = ""
     state: Text = ""
-    """`active`, `paused`, `finished` or `archived`."""
+    """`active`, `paused`, `finished`, `archived` or `moved`."""
     epoch: int = 0
     version: int = 0
     """The newest version."""
