@@ -20,6 +20,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from pleb_coordinator.api.blob_files import blob, parts
+from pleb_coordinator.api.blob_keys import BlobKeys
 from pleb_coordinator.api.counters import RequestCounters
 from pleb_coordinator.api.routes import route
 from pleb_coordinator.blobs.local import LocalBlobs
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
 async def _main(home: Path, address: str, port: int) -> None:
     blobs = LocalBlobs(home)
     context = SimpleNamespace(
-        deps=SimpleNamespace(blobs=blobs), counters=RequestCounters(), leaves=LeafCache(blobs)
+        deps=SimpleNamespace(blobs=blobs),
+        counters=RequestCounters(),
+        leaves=LeafCache(blobs),
+        blob_keys=BlobKeys(blobs),
     )
     api = cast("Api", context)
     routes = [
