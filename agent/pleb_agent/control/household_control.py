@@ -194,7 +194,7 @@ class HouseholdControl:
             ) from error
 
     async def leave(self) -> HouseholdView:
-        """Leave it: this PC is not seen any more, and sees nobody."""
+        """Leave the household: this PC neither shows itself to the others nor sees them."""
         self.household.leave()
         return await self.view()
 

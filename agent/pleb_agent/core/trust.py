@@ -90,12 +90,12 @@ def clock_sentence(theirs: float, ours: float) -> str:
     )
 
 
-def may_lead_to(link: AttachLink, url: str) -> bool:
-    """Whether an address from metadata may be used: without TLS only if the link has none either.
+def may_lead_to(base_url: str, url: str) -> bool:
+    """Whether an address from metadata may be used: without TLS only if ours has none either.
 
     Otherwise a project could make PCs ask devices of their own networks.
     """
-    return url.startswith("https://") or link.base_url.startswith("http://")
+    return url.startswith("https://") or base_url.startswith("http://")
 
 
 def mirrors_of(envelope: bytes) -> list[str]:
@@ -114,7 +114,7 @@ def moved_link(link: AttachLink, metadata: ProjectMetadata) -> AttachLink:
     place = metadata.coordinator
     if place is None:
         return link
-    if not may_lead_to(link, place.url):
+    if not may_lead_to(link.base_url, place.url):
         raise TrustError(
             f"{metadata.project} has moved to {place.url}, which has no encryption as its link "
             "has: ask the researcher."

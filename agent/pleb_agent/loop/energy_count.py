@@ -27,7 +27,7 @@ class EnergyCount:
         """Of computing that is not counted yet."""
 
     def begin(self, pid: int | None) -> None:
-        """A unit begins: what was before is nobody's."""
+        """Count for a new unit; what was used before belongs to none."""
         self._seconds = 0.0
         if self._services.meter is not None:
             self._services.meter.joules(pid, 0.0)

@@ -157,7 +157,7 @@ class Exchange:
         before = self.trust.memory.metadata_number
         row = self._journal.project(self.project)
         for url in mirrors_of(row.metadata):
-            if not may_lead_to(row.attach_link, url):
+            if not may_lead_to(row.base_url, url):
                 continue
             mirror = self._services.make_client(row.attach_link.at(url, None))
             try:

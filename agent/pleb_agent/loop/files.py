@@ -18,6 +18,7 @@ from pleb_agent.blobs.fetcher import BlobFetcher
 from pleb_agent.blobs.source import HttpSource, Offer, SourceKind
 from pleb_agent.cache.errors import CorruptBlobError, disk_errors
 from pleb_agent.client.http import HttpClient
+from pleb_agent.core.trust import may_lead_to
 from pleb_agent.journal.rows import FAMILY_FOLDER
 from pleb_agent.lan.shared_files import Holding
 from pleb_agent.worker.job import INPUTS, OUTPUT_FILES, OUTPUTS, Job
@@ -412,11 +413,7 @@ class ProjectFiles:
         Plain HTTP only where the coordinator has it: otherwise a project could have this PC ask for
         things from devices of its own network, whose certificates nobody vouches for.
         """
-        wanted = [
-            url
-            for url in metadata.mirrors
-            if url.startswith("https:") or self._client.base_url.startswith("http:")
-        ]
+        wanted = [url for url in metadata.mirrors if may_lead_to(self._client.base_url, url)]
         for url in self._mirrors.keys() - set(wanted):
             await self._mirrors.pop(url).close()
         for url in wanted:

@@ -45,7 +45,7 @@ def cookie_of(project: str) -> str:
 
 
 def is_way_private(api: Api, request: Request) -> bool:
-    """Whether nobody on the way can read what is asked and answered."""
+    """Whether the connection is encrypted, or does not leave this machine."""
     return api.links.url.startswith("https://") or is_loopback(address_of(request))
 
 

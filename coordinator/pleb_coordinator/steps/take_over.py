@@ -62,8 +62,9 @@ def read_history(deps: Deps, metadata: ProjectMetadata, history: History) -> Bro
     The newest version is computed: its digest has to be the one that the log has.
 
     Raises:
-        Refusal: `malformed`: it contradicts itself or the metadata; `wrong_digest`: the newest
-            version is another one; `unknown_blob`: something that it needs was not brought.
+        Refusal: `malformed`: it contradicts itself or the metadata; `unknown_blob`: something that
+            it needs was not brought.
+        EncodingError: the newest version has another digest than the log says.
     """
     if metadata.access == "invited":
         raise _malformed("it is a private project's, and those cannot be moved yet")

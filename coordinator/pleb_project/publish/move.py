@@ -16,7 +16,7 @@ import msgspec
 
 from pleb_project.publish.rules import blobs_of, next_metadata, self_signed
 from pleb_project.server.status import decode_status
-from pleb_shared.errors import InputError
+from pleb_shared.errors import InputError, Refusal
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import History
@@ -142,7 +142,8 @@ class Mover:
             return False
         try:
             self.source.hand_in(project, envelope)
-        except NetworkError:
+        except (NetworkError, Refusal) as error:  # the project is at the new one already
+            self.new.say(f"The old coordinator could not be told: {error}")
             return False
         return True
 
@@ -204,4 +205,4 @@ class Mover:
 
     def _fetch(self, digest: str) -> Blob:
         path = self.blobs.path(digest)
-        return self.blobs.put(path.read_bytes() if path.exists() else self.source.blob(digest))
+        return self.blobs.put(self.blobs.get(digest) if path.exists() else self.source.blob(digest))
