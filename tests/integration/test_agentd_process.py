@@ -245,6 +245,18 @@ def test_agentd_never_imports_torch_or_numpy(tmp_path):
     assert done.stdout.strip() == "[]"
 
 
+def test_agentd_loads_no_package_that_only_others_use():
+    code = (
+        "import sys; from pleb_agent.cli.main import _command\n"
+        "_command('start'); import httpx; httpx.Client(verify=False)\n"
+        "print([name for name in ('pygments', 'rich', 'trio') if sys.modules.get(name)])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, check=True, text=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
 def test_a_command_starts_without_the_network_stack():
     code = (
         "import sys; from pleb_agent.cli import main\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pleb_agent.cli.parser import parse
+from pleb_agent.program.left_out import leave_out_unused
 from pleb_system.command_line import Output, run_command
 from pleb_system.start_up import loading
 
@@ -38,6 +39,7 @@ def _command(name: str) -> Command:
     """Return a command; its module is imported now, so that all others start fast."""
     match name:
         case "start":
+            leave_out_unused()
             from pleb_agent.cli.start import start
 
             return start
