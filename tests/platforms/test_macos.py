@@ -15,6 +15,7 @@ from pleb_agent.sensors.keep_awake import Caffeinate
 from pleb_agent.sensors.macos_power import MacCharger, MacPower, ask_pmset
 from pleb_agent.sensors.programs import PsutilPrograms
 from pleb_agent.tray.words import system_language
+from pleb_agent.worker.trial import try_sandbox
 from tests.platforms.real_programs import lower_priority, probe_line, show_tray
 
 if TYPE_CHECKING:
@@ -82,3 +83,10 @@ def test_the_language_is_known() -> None:
 
 def test_the_tray_shows_states_and_ends_with_the_agent(tmp_path: Path) -> None:
     assert show_tray(tmp_path) == 0
+
+
+def test_the_sandbox_stops_all_but_memory_and_threads() -> None:
+    report = try_sandbox()
+    assert [layer for layer in report.layers if not layer.holds] == []
+    open_still = {one.attempt for one in report.outcomes if one.before and one.after}
+    assert open_still <= {"take more memory", "start a great many threads", "lock files"}

@@ -16,6 +16,7 @@ from pleb_agent.probe.windows import User32, WindowsBackend
 from pleb_agent.sensors.programs import PsutilPrograms
 from pleb_agent.sensors.windows_power import WindowsPower, WindowsPowerRequest, on_power_event
 from pleb_agent.tray.words import system_language
+from pleb_agent.worker.trial import try_sandbox
 from tests.platforms.real_programs import lower_priority, probe_line, show_tray
 
 assert sys.platform == "win32"  # mypy checks the rest for Windows alone
@@ -116,3 +117,16 @@ def test_the_language_is_known() -> None:
 
 def test_the_tray_shows_states_and_ends_with_the_agent(tmp_path: Path) -> None:
     assert show_tray(tmp_path) == 0
+
+
+def test_the_sandbox_stops_programs_memory_and_writing_outside() -> None:
+    report = try_sandbox()
+    assert [layer for layer in report.layers if not layer.holds] == []
+    denied = {one.attempt for one in report.outcomes if one.before and not one.after}
+    assert denied >= {
+        "start programs",
+        "take more memory",
+        "write files outside",
+        "make files outside",
+        "make files",
+    }

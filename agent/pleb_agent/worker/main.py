@@ -33,9 +33,8 @@ from pleb_agent.worker.job import (
     failure_of,
 )
 from pleb_agent.worker.priority import give_way, system_ways
-from pleb_agent.worker.sandbox.confine import confine
+from pleb_agent.worker.sandbox.confine import confine, tie_to
 from pleb_agent.worker.sandbox.driver import driver_of
-from pleb_agent.worker.sandbox.limits import die_with_parent
 from pleb_system.start_up import loading
 
 if TYPE_CHECKING:
@@ -141,12 +140,9 @@ def _first_job(commands: IO[bytes]) -> Job:
 
 def _tie_to_parent(parent: int) -> LayerState:
     try:
-        die_with_parent(parent)
+        return tie_to(parent)
     except ProcessLookupError:
         sys.exit(0)
-    except OSError as error:
-        return LayerState(layer="parent", holds=False, sentence=f"does not hold: {error}")
-    return LayerState(layer="parent", holds=True, sentence="dies together with the agent")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,17 @@ OUTPUT: Final = "out/unit/checkpoint-0"
 BOUNDS: Final = Bounds(memory_bytes=256 * 2**20, file_bytes=2**20, threads=1)
 _UNMAPPED_BYTES: Final = 2**36
 """More than address space is given to anybody; nothing of it is touched."""
+_NOT_HERE: Final = {
+    "darwin": {"read other processes"},
+    "win32": {
+        "leave pipes",
+        "lock files",
+        "read other processes",
+        "signal other processes",
+        "start processes",
+    },
+}.get(sys.platform, set[str]())
+"""What this system has no way to try: Windows would even take signal 0 for Ctrl-C."""
 _MANY_THREADS: Final = 2400
 _MANY_FILES: Final = 700
 
@@ -125,7 +136,12 @@ def attempts(folder: Path, outside: Path) -> dict[str, Callable[[], object]]:
             2 * BOUNDS.memory_bytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         ),
     }
-    return kept | (_attempts_on_linux(parent, output) if sys.platform == "linux" else {})
+    if sys.platform == "linux":
+        kept |= _attempts_on_linux(parent, output)
+    if sys.platform == "win32":
+        kept["start programs"] = lambda: subprocess.run(["cmd", "/c", "exit"], check=True)
+        kept["take more memory"] = lambda: bytearray(2 * BOUNDS.memory_bytes)
+    return {name: attempt for name, attempt in kept.items() if name not in _NOT_HERE}
 
 
 def _attempts_on_linux(parent: int, output: Path) -> dict[str, Callable[[], object]]:
