@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
+from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
 
 from pleb_coordinator.core.records import Evaluation, RestoreCause
 from pleb_coordinator.steps import rollback
+from pleb_coordinator.web_app.badge import badge_svg
 from pleb_project.server.status import status_lines
 from pleb_shared.protocol.ids import parse_attach_link
 from pleb_shared.protocol.messages import Role
+from pleb_shared.protocol.project import Target
 from pleb_shared.protocol.status import NOT_COMPARABLE, ProjectStatus
+from pleb_shared.tensors.layout import load_tensors
 from tests.integration.http_world import http_world
 
 EVIL = '"><script>alert(1)</script>'
@@ -141,7 +145,7 @@ def test_pages_take_nothing_from_elsewhere(tmp_path, path):
             sources = re.findall(r'(?:src|<link[^>]* href)="([^"]*)"', answer.text)
             assert sources
             for source in sources:
-                assert source.startswith("/static/")
+                assert source.startswith(("/static/", "/projects/tiny/badge.svg"))
                 assert (await http.client.get(source)).status_code == 200
             assert " style=" not in answer.text
             assert not re.search(r"<script(?! src)", answer.text)
@@ -233,6 +237,81 @@ def test_a_step_back_is_said_on_the_page(tmp_path):
     asyncio.run(story())
 
 
+def test_who_works_and_who_gave_comes_before_what_is_folded(tmp_path):
+    async def story():
+        async with http_world(
+            tmp_path, new_host_units=0, units=2, quorum=2, grace_seconds=0
+        ) as http:
+            await http.enrol(http.world.volunteer("left long ago"))
+            http.world.clock.now += 3600
+            anna = http.world.volunteer("anna")
+            await http.enrol(anna)
+            http.world.work(anna, rounds=4)
+            page = (await http.client.get("/projects/tiny/live")).text
+            order = [page.index(f'id="{name}"') for name in ("contributors-title", "model", "gone")]
+            order.append(page.index('id="results"'))
+            assert order == sorted(order)
+            at_work, gone = page.split('<details id="gone">')
+            assert "anna" in at_work
+            assert "left long ago" not in at_work
+            assert "left long ago" in gone
+
+    asyncio.run(story())
+
+
+def test_anybody_can_take_the_weights_of_a_public_project_from_its_page(tmp_path):
+    async def story():
+        async with http_world(tmp_path) as http:
+            page = (await http.client.get("/projects/tiny")).text
+            assert 'href="/projects/tiny/model.safetensors">Download version 0<' in page
+            got = await http.client.get("/projects/tiny/model.safetensors")
+            assert 'filename="tiny-version-0.safetensors"' in got.headers["content-disposition"]
+            weights = load_tensors(got.content)
+            model = http.world.metadata.model
+            assert model.base is not None
+            specs = (*model.parameters, *model.buffers, *model.base.tensors)
+            assert weights.keys() == {spec.name for spec in specs}
+            await http.enrol(host := http.world.volunteer("anna", role=Role.TRUSTED))
+            while http.world.project.version < 1:
+                http.world.work(host)
+            newer = await http.client.get(
+                "/projects/tiny/model.safetensors", headers={"if-none-match": got.headers["etag"]}
+            )
+            assert newer.status_code == 200
+            assert load_tensors(newer.content)["w"].tobytes() != weights["w"].tobytes()
+            [folder] = tmp_path.rglob("models")
+            assert len(list(folder.iterdir())) == 1, "older versions stay"
+
+    asyncio.run(story())
+
+
+def test_the_badge_says_what_is_measured_by_how_many(tmp_path):
+    async def story():
+        async with http_world(tmp_path) as http:
+            http.world.volunteer("anna")
+            with http.world.store.write() as tx:
+                place = (http.world.project.id, 0, 0, 1)
+                found = Evaluation(*place, {"loss": 0.51234}, 9, http.world.clock.now)
+                tx.projects.add_evaluation(found)
+            answer = await http.client.get("/projects/tiny/badge.svg")
+            assert answer.headers["content-type"].startswith("image/svg+xml")
+            assert answer.headers["content-security-policy"] == "default-src 'none'"
+            picture = ET.fromstring(answer.text)
+            assert picture.get("aria-label") == (
+                "trained by volunteers: version 0 · loss 0.5123 · 1 PC"
+            )
+            assert (await http.client.get("/projects/none/badge.svg")).status_code == 404
+
+    asyncio.run(story())
+
+
+def test_what_a_project_is_called_cannot_leave_the_badge() -> None:
+    target = Target(metric="<b>&", value=0.5)
+    status = ProjectStatus(project="p", target=target, metrics={"<b>&": 0.25})
+    picture = ET.fromstring(badge_svg(status))
+    assert "<b>& 0.25" in "".join(picture.itertext())
+
+
 def test_metrics_of_each_class_are_a_table(tmp_path):
     """The curve and the summaries have those of all classes together."""
 
@@ -249,7 +328,7 @@ def test_metrics_of_each_class_are_a_table(tmp_path):
                 tx.projects.add_evaluation(Evaluation(*place, metrics, 9, world.clock.now))
             world.clock.now += 60
             page = (await http.client.get("/projects/tiny")).text
-            row = page[page.index("By class") : page.index('id="hosts-title"')]
+            row = page[page.index("By class") : page.index('id="results"')]
             cells = re.findall(r"<t[hd][^>]*>([^<]*)</t", row)
             assert cells[1:] == [
                 *("taken for 0", "taken for 1", "0", "0", "1", "1", "100", "101"),

@@ -129,7 +129,8 @@ def test_the_page_lives(world: World, trainer: Trainer, driver: webdriver.Chrome
     assert driver.find_element(By.ID, "loss-empty").is_displayed()
     driver.execute_script("window.unreloaded = true")
 
-    # The first versions appear by themselves: numbers, plots, lists.
+    # The first versions appear by themselves: numbers, plots, lists; what was opened stays so.
+    driver.find_element(By.CSS_SELECTOR, "#results > summary").click()
     trainer.goes_on.set()
     page.wait(lambda: int(page.text("version")) >= 3)
     trainer.goes_on.clear()
@@ -139,9 +140,11 @@ def test_the_page_lives(world: World, trainer: Trainer, driver: webdriver.Chrome
     assert int(driver.find_element(By.ID, "loss-plot").get_attribute("data-points") or 0) >= 4
     assert inked(driver) > 200
     page.wait(lambda: driver.find_elements(By.CSS_SELECTOR, "#live tbody tr"))
-    row = driver.find_element(By.CSS_SELECTOR, "#live tbody tr").text
-    assert "stranger" in row
+    assert "stranger" in driver.find_element(By.CSS_SELECTOR, "#live tbody tr").text
     page.wait(lambda: driver.find_elements(By.CSS_SELECTOR, ".units li"))
+    assert driver.find_element(By.CSS_SELECTOR, ".units li").is_displayed()
+    driver.find_element(By.CSS_SELECTOR, "#results > summary").click()
+    assert not driver.find_element(By.CSS_SELECTOR, ".units li").is_displayed()
     said = driver.find_element(By.ID, "announcement").get_attribute("textContent") or ""
     assert "Version" in said
     assert driver.execute_script("return window.unreloaded") is True

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.api.waiting import Changes, Waiters
     from pleb_coordinator.blobs.parts import LeafCache
     from pleb_coordinator.home.downloads import Downloads
+    from pleb_coordinator.home.models import ModelFiles
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.group_commit import GroupCommit
     from pleb_coordinator.store.transaction import Store
@@ -45,6 +46,7 @@ class Api:
     statuses: StatusCache
     packages: Downloads
     """The agent's packages for volunteers."""
+    models: ModelFiles
     releases: str
     """The address of a page that has more of them; empty: none."""
     closing: asyncio.Event

@@ -430,6 +430,7 @@ def _contributors(fleet: FleetView) -> list[ContributorStatus]:
     return [
         ContributorStatus(
             name=found.display_name,
+            team=found.team,
             hosts=found.hosts,
             verified=found.units_valid,
             credit=found.credit,

@@ -54,6 +54,7 @@ class Home:
         self.logs = path / "logs"  # one rotated JSON log for each process
         self.tls = path / "tls"  # the self-signed certificate and its key, if in use
         self.downloads = path / "downloads"  # packages of the agent for volunteers
+        self.models = path / "models"  # whole versions that somebody took home
         self.agent = path / "agent"  # the home of the agent that `serve --with-agent` runs
         self.listening_file = path / "listening.json"  # where a running `serve` listens
         self.clock_file = path / "clock.json"  # what hosts' requests say of this machine's clock

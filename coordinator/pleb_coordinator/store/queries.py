@@ -816,7 +816,7 @@ ON CONFLICT (project) DO UPDATE SET
 """
 GET_FLEET_VIEW: Final = "SELECT at, totals, contributors FROM fleet_views WHERE project = :project"
 CONTRIBUTORS: Final = f"""
-SELECT account, max(display_name), sum(hosts), sum(units_valid), sum(credit)
+SELECT account, max(display_name), sum(hosts), sum(units_valid), sum(credit), max(team)
 FROM {_EVER} e GROUP BY account
 ORDER BY sum(credit) DESC, sum(units_valid) DESC, account LIMIT :limit
 """

@@ -40,6 +40,7 @@ class Contributor(Record, frozen=True):
     hosts: int
     units_valid: int
     credit: float
+    team: str = ""
 
 
 class FleetView(Record, frozen=True):

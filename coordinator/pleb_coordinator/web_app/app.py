@@ -28,6 +28,7 @@ from pleb_coordinator.core.voices import is_renamed
 from pleb_coordinator.home.config import store_place
 from pleb_coordinator.home.downloads import Downloads
 from pleb_coordinator.home.machine import note_clock, read_machine
+from pleb_coordinator.home.models import ModelFiles
 from pleb_coordinator.steps import deps_of
 from pleb_coordinator.store.group_commit import GroupCommit
 from pleb_coordinator.store.transaction import Store
@@ -108,6 +109,7 @@ def build_app(
         blob_keys=BlobKeys(deps.blobs),
         clock_watch=ClockWatch(partial(note_clock, home.clock_file)),
         packages=Downloads(home.downloads),
+        models=ModelFiles(home.models),
         releases=config.releases,
         seconds_to_wait=AddressLimit(
             config.requests_per_second, config.request_burst, time.monotonic

@@ -15,6 +15,7 @@ from typing_extensions import override
 from pleb_coordinator.api.access import cookie_of, is_invited
 from pleb_coordinator.api.downloads import download
 from pleb_coordinator.api.family import family_status
+from pleb_coordinator.api.models import MOST_MODEL_BYTES, model_file
 from pleb_coordinator.api.publishing import software
 from pleb_coordinator.api.requests import read_body
 from pleb_coordinator.api.routes import route
@@ -22,6 +23,7 @@ from pleb_coordinator.api.status_routes import check_project
 from pleb_coordinator.core.access import is_private
 from pleb_coordinator.core.packages import best_first, visitor_of
 from pleb_coordinator.web_app import words
+from pleb_coordinator.web_app.badge import badge
 from pleb_coordinator.web_app.curves import HEIGHT, WIDTH, curves_of
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.limits import LIMITS
@@ -64,6 +66,8 @@ def page_routes(api: Api) -> list[Route]:
         route(api, "GET", "/", index_page),
         route(api, "GET", "/projects/{project}", project_page),
         route(api, "GET", "/projects/{project}/live", live_fragment),
+        route(api, "GET", "/projects/{project}/badge.svg", badge),
+        route(api, "GET", "/projects/{project}/model.safetensors", model_file),
         route(api, "GET", "/families/{family}", family_page),
         route(api, "GET", "/families/{family}/live", family_fragment),
         route(api, "GET", "/join/{project}", join_page),
@@ -201,6 +205,8 @@ async def _of_project(
         progress=words.progress_of(status),
         recalls=words.class_values(status, "recall"),
         confusion=words.class_values(status, "confusion"),
+        url=api.links.url,
+        most_model_bytes=MOST_MODEL_BYTES,
         now=api.deps.clock(),
         **values,
     )

@@ -159,6 +159,7 @@ class ContributorStatus(Status, frozen=True):
     """An account; `name` is empty if anonymous."""
 
     name: Text = ""
+    team: Text = ""
     hosts: int = 0
     verified: int = 0
     credit: float = 0.0

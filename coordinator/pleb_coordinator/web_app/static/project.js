@@ -106,6 +106,20 @@
     addEventListener("pagehide", () => source.close(), { once: true });
   }
 
+  // What the reader has opened stays open when the lists are replaced.
+  const opened = new Set();
+  live.addEventListener("click", ({ target }) => {
+    const details = target.closest("summary")?.parentElement;
+    if (!details) return;
+    if (details.open) opened.delete(details.id);
+    else opened.add(details.id);
+  });
+  new MutationObserver(() => {
+    for (const id of opened) {
+      if (byId(id)?.open === false) byId(id).open = true;
+    }
+  }).observe(live, { subtree: true, attributeFilter: ["open"], childList: true });
+
   addEventListener("pageshow", (event) => { if (event.persisted) listen(); });
   listen();
 })();

@@ -1,0 +1,65 @@
+"""`models/`: whole versions as files, for people who take the model home.
+
+A file follows from the store and the blobs, so it is made when somebody asks for it, the one of an
+older version is removed then, and no backup has any.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from pleb_shared.protocol.project import tensor_bytes
+from pleb_shared.tensors.layout import save_tensors
+from pleb_shared.tensors.version import read_version, whole_model
+from pleb_system.durable import write_durably
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.protocol.unit import VersionSource
+
+__all__ = ["ModelFiles", "model_bytes"]
+
+_SUFFIX: Final = ".safetensors"
+
+
+def model_bytes(metadata: ProjectMetadata) -> int:
+    """Return how many bytes all tensors of a version have, those of its base too."""
+    model = metadata.model
+    base = model.base.blob.size if model.base else 0
+    return tensor_bytes([*model.parameters, *model.buffers]) + base
+
+
+class ModelFiles:
+    """The folder. One file is made at a time, since making one takes twice its size of memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+
+    def make(
+        self, metadata: ProjectMetadata, source: VersionSource, blob: Callable[[str], bytes]
+    ) -> Path:
+        """Return the file of a version, made now unless it is there; `blob` reads a blob.
+
+        Raises:
+            EncodingError, Refusal: as `tensors.version.read_version`.
+            OSError: it cannot be written.
+        """
+        path = self.folder / f"{metadata.project}-{source.digest[:16]}{_SUFFIX}"
+        with self._lock:
+            if path.exists():
+                return path
+            version = read_version(source, metadata, blob)
+            tensors = whole_model(version, metadata.model, blob, checked=True)
+            self.folder.mkdir(exist_ok=True)
+            write_durably(path, save_tensors(tensors), shared=True)
+            for older in self.folder.glob(f"{metadata.project}-{'[0-9a-f]' * 16}{_SUFFIX}"):
+                if older != path:
+                    with suppress(OSError):  # Windows: somebody is taking it home
+                        older.unlink()
+        return path
