@@ -65,6 +65,9 @@ def measure(size: Size) -> dict[str, Any]:
         version = _made(blobs, size.version_mb)
         shards = [_made(blobs, size.shard_mb) for _ in range(size.shards)]
         wanted = [version, *shards]
+        print(
+            f"{sum(blob.size for blob in wanted) / _MB:.0f} MB for {size.hosts} hosts", flush=True
+        )
         together = fetch_together(home, size, wanted, lan=True)
         alone = fetch_together(home, size, wanted, lan=False)
         bad = fetch_together(home, size, wanted, lan=True, faults=FAULTS)
@@ -158,7 +161,7 @@ def _start(
         net.start(
             namespace,
             *("-m", "benchmarks.lan_host", f"http://{COORDINATOR}:{PORT}", key),
-            *(tempfile.mkdtemp(dir=home, prefix="host-"), "", *([fault] if fault else [])),
+            *(net.folder(home), "", *([fault] if fault else [])),
         )
         for namespace, fault in zip(net.hosts, [""] * count + list(faults), strict=True)
     ]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -113,6 +115,12 @@ class Network:
 
     def _in(self, namespace: str, *command: str) -> None:
         _run("ip", "-n", namespace, *command)
+
+    def folder(self, home: Path) -> str:
+        """Return a new folder in `home`; it goes with the network, before the next one fills up."""
+        made = tempfile.mkdtemp(dir=home, prefix="host-")
+        self._stack.callback(shutil.rmtree, made)
+        return made
 
     def start(self, namespace: str, *command: str) -> Process:
         """Start a program; it ends with the network."""
