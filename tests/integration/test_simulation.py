@@ -8,13 +8,14 @@ import msgspec
 import pytest
 
 from benchmarks import trust
-from pleb_coordinator.core.records import RestoreCause
+from pleb_coordinator.core.records import Purpose, RestoreCause
 from pleb_coordinator.simulation.attacks import ATTACKS
 from pleb_coordinator.simulation.figures import figures_of
 from pleb_coordinator.simulation.fleet import Settings, opened_fleet
 from pleb_coordinator.simulation.hosts import FleetPlan
 from pleb_coordinator.simulation.presence import Habits, Weibull, Window
 from pleb_coordinator.simulation.throughput import throughput_of
+from pleb_coordinator.steps import candidates
 from pleb_shared.protocol.project import Round
 
 SMALL = Settings(
@@ -111,6 +112,36 @@ def test_a_poisoned_version_is_taken_back():
             ]
     assert [row.restored_for for row in back] == [RestoreCause.WRONG_RESULTS]
     assert max(wrong) <= 1, "what has more than a single wrong result is taken back"
+
+
+@pytest.mark.parametrize("choice", [0, candidates._CHOICE])
+def test_hosts_get_units_on_shards_they_have_and_those_are_checked_more(choice, monkeypatch):
+    """Without the choice each unit needs a shard that its host lacks, as the rounds go on."""
+    monkeypatch.setattr(candidates, "_CHOICE", choice)
+    plan = FleetPlan(hosts=12, trusted=1, unit_seconds=60, record=1000)
+    settings = replace(SMALL, fleet=plan, hours=0.6, shards=64)
+    with opened_fleet(settings) as fleet:
+        fleet.run()
+        made = [one for host in fleet.hosts if not host.plan.trusted for one in host.made]
+        with fleet.store.read() as tx:
+            rules = tx.projects.find("simulated").metadata.verification
+            rows = [tx.assignments.get(fleet.deps.numbers.row(one.assignment)) for one in made]
+            rates = {row.id: tx.units.get(row.unit).audit_rate for row in rows}
+    on_hosts = [sum(shard in host.shards for host in fleet.hosts) for shard in range(64)]
+    assert min(on_hosts) >= 1
+    assert sum(on_hosts) / len(on_hosts) >= 3, "each is on several, should one be away"
+    downloads = sum(not one.had_shards for one in made) / len(made)
+    out_of_turn = [row for row in rows if row.out_of_turn]
+    assert {row.purpose for row in out_of_turn} <= {Purpose.PRIMARY}, "checks go by lot"
+    if not choice:
+        assert not out_of_turn
+        assert downloads > 0.72
+        return
+    assert downloads < 0.6
+    least = rules.audit_rate
+    seen = [rate for row in out_of_turn if (rate := rates[row.id]) is not None]
+    assert len(seen) > 50
+    assert min(seen) == pytest.approx(2 * least / (1 + least))
 
 
 def test_results_of_bad_memory_are_wrong_although_no_host_is_hostile():

@@ -67,6 +67,7 @@ class AssignmentShown(Value, frozen=True):
     ripe_at: float | None
     reason: Reason | None
     verdict_sent: bool
+    out_of_turn: bool
 
 
 class UnitEvent(Value, frozen=True):

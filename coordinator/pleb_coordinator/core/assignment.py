@@ -10,13 +10,11 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.chunks import whole_steps
-from pleb_coordinator.core.records import Assignment, Facts, Host, Purpose, UnitRow
+from pleb_coordinator.core.records import Facts, Host, Purpose, UnitRow
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pleb_shared.protocol.project import ProjectMetadata, Verification
 
 __all__ = [
@@ -30,7 +28,6 @@ __all__ = [
     "leases_at_once",
     "most_exams",
     "most_open_exams",
-    "pick",
     "share_limit",
 ]
 
@@ -93,14 +90,6 @@ def lease_seconds(expected: float | None, longest: float, place: int) -> float:
     if expected is None:
         return longest
     return min(longest, max(_SHORTEST_LEASE_SECONDS, _LEASE_FACTOR * expected * place))
-
-
-def pick(
-    candidates: Sequence[tuple[Assignment, UnitRow]], count: int, last_shard: int
-) -> list[tuple[Assignment, UnitRow]]:
-    """Return `count` of the candidates, those on the shard that the host already has first."""
-    ordered = sorted(candidates, key=lambda pair: pair[1].shard_first != last_shard)
-    return ordered[:count]
 
 
 def exam_pace_seconds(unit_seconds: float, setbacks: int) -> float:

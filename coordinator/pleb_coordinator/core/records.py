@@ -476,6 +476,8 @@ class Assignment(Record, frozen=True):
     """Why the verdict is what it is."""
     verdict_sent: bool
     """Whether a reply with the verdict was made."""
+    out_of_turn: bool
+    """Whether its host got it before its turn, since it has the shards (`core.shards`)."""
 
 
 class FileKind(StrEnum):
@@ -552,8 +554,8 @@ class Host(Record, frozen=True):
     last_seen: float
     last_asked: float
     """When it last asked for units."""
-    last_shard: int
-    """First shard of its last unit; -1: none."""
+    shards: str
+    """First shards of its last units, each once, the newest first, with spaces between them."""
     team: str
     """The household or lab that its account belongs to; empty: none."""
     invite: str
@@ -571,6 +573,11 @@ class Host(Record, frozen=True):
     def trusted(self) -> bool:
         """Whether the operator enrolled it as trusted."""
         return self.role is Role.TRUSTED or self.role is Role.ADMIN  # read often: no set is built
+
+    @property
+    def had_shards(self) -> list[int]:
+        """The first shards of its last units, the newest first; it is likely to have them still."""
+        return [int(first) for first in self.shards.split()]
 
 
 class CalibrationClass(Record, frozen=True):

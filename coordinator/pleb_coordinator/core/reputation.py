@@ -219,12 +219,19 @@ def new_alarm(project: int) -> Alarm:
     return Alarm(project, 0.0, 0.0, raised_at=0, counted=0, surge_until=0, spot_checks=0, lies=())
 
 
-def audit_rate(record: int, alarm: Alarm, rules: Verification) -> float:
-    """Return how likely a result of a proven host with that record is to be checked."""
+def audit_rate(
+    record: int, alarm: Alarm, rules: Verification, *, out_of_turn: bool = False
+) -> float:
+    """Return how likely a result of a proven host with that record is to be checked.
+
+    `out_of_turn`: its host got the unit since it has the shards, so it can tell that it is probably
+    no check. Then it has to be checked as often as results are compared in all: x = 2p / (1 + p).
+    """
     floor, scale = _raised(alarm, rules)
     compared = min(1.0, scale / max(1, record))
     surge = _SURGE_RATE if is_surge(alarm) else 0.0
-    return min(1.0, max(floor, surge, compared / (2 - compared)))
+    rate = min(1.0, max(floor, surge, compared / (2 - compared)))
+    return 2 * rate / (1 + rate) if out_of_turn else rate
 
 
 def is_surge(alarm: Alarm) -> bool:

@@ -107,6 +107,7 @@ class Settings:
     codec: Codec = field(default_factory=lambda: Codec(up="int4", down="int4", block=64))
     local_steps: int = 100
     lease_seconds: float = 3600.0
+    shards: int = 64
     outages: tuple[tuple[float, float], ...] = ()
     """When the coordinator is down: from which hour on, and for how many hours."""
     usually_free: UsuallyFree | None = None
@@ -142,6 +143,8 @@ class Made:
     steps: int = 0
     in_window: bool = True
     """Whether it was finished in the hours in which it was begun."""
+    had_shards: bool = False
+    """Whether the host had the unit's shards from earlier units."""
 
 
 @dataclass
@@ -178,6 +181,8 @@ class SimulatedHost:
     """Assignments whose results were refused because they came too late."""
     has_record: bool = False
     """Whether it was given the record that hosts are to start with."""
+    shards: set[int] = field(default_factory=set)
+    """First shards of the units that it was given; it keeps all."""
 
     def learn(self, verdict: Verdict) -> None:
         """Note what became of an earlier result."""
@@ -283,6 +288,7 @@ class Fleet:
             codec=settings.codec,
             local_steps=settings.local_steps,
             lease_seconds=settings.lease_seconds,
+            shards=settings.shards,
             lifetime_seconds=29 * 86_400,
         )
         project = publish_small(self.store, self.deps, small)
@@ -610,7 +616,11 @@ class Fleet:
             data = self._calibration(host, manifest.unit)
             self._deliver_delta(host, manifest, data, seconds, seconds)
             return
-        choice = Choice.HONEST if host.member is None else self._chosen(host.member, host, manifest)
+        had_shards = manifest.unit.shards.first in host.shards
+        choice = Choice.HONEST
+        if host.member is not None:
+            choice = self._chosen(host.member, host, manifest, had_shards=had_shards)
+        host.shards.add(manifest.unit.shards.first)
         match choice:
             case Choice.VANISH:
                 host.in_hand = [manifest.assignment]  # else it would be sent again
@@ -634,7 +644,7 @@ class Fleet:
         now, presence = self.clock.now, host.presence
         inside = presence.finished(now, took) <= presence.window_end(now)
         what = (manifest.assignment, unit.seed, digest_of(data), lie)
-        made = Made(*what, took, unit.local_steps, inside)
+        made = Made(*what, took, unit.local_steps, inside, had_shards)
         host.made.append(made)
         if host.member is not None:
             host.member.made += 1
@@ -652,7 +662,9 @@ class Fleet:
         )
         self._deliver(host, manifest, result, packed, took, seconds)
 
-    def _chosen(self, member: Member, host: SimulatedHost, manifest: Manifest) -> Choice:
+    def _chosen(
+        self, member: Member, host: SimulatedHost, manifest: Manifest, *, had_shards: bool
+    ) -> Choice:
         attack = host.plan.attack
         if attack is None:
             return Choice.HONEST
@@ -663,7 +675,8 @@ class Fleet:
             first_try = row.purpose == Purpose.PRIMARY
         if self.seconds < 3600 * self.settings.fleet.calm_hours:
             return Choice.HONEST
-        choice = attack.time(Moment(member, manifest, first_try, self.clock.now))
+        moment = Moment(member, manifest, first_try, self.clock.now, had_shards=had_shards)
+        choice = attack.time(moment)
         if choice == Choice.LIE:
             self.gang.lied.add(manifest.unit.seed)
         return choice

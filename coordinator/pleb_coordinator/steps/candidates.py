@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pleb_coordinator.core.assignment import pick
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
 from pleb_coordinator.core.chunks import (
     best_chunk,
@@ -17,6 +16,7 @@ from pleb_coordinator.core.chunks import (
     whole_memory,
 )
 from pleb_coordinator.core.records import Assignment, ProjectState, Purpose, UnitRow
+from pleb_coordinator.core.shards import pick
 from pleb_coordinator.store.assignments import Seeker
 from pleb_shared.protocol.chunk import FULL
 from pleb_shared.protocol.unit import UnitKind
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["choose", "keep_chunk", "of_smaller_chunks"]
 
-_CHOICE: Final = 3
-"""Candidates to choose from beyond those asked for, to find one on the shard that the host has."""
+_CHOICE: Final = 7
+"""Candidates to choose from beyond those asked for, to find one on shards that the host has."""
 _STRONG_SECONDS: Final = 600.0
 """Half of a round is kept for hosts with the memory for it while one asked within this time."""
 
@@ -35,7 +35,7 @@ _STRONG_SECONDS: Final = 600.0
 def choose(
     context: RequestContext, purpose: Purpose, count: int
 ) -> list[tuple[Assignment, UnitRow]]:
-    """Return up to `count` unsent assignments of one purpose, if it can be on the host's shard."""
+    """Return up to `count` unsent assignments of one purpose; first tries on shards it has."""
     host, project = context.host, context.project
     if purpose is Purpose.PRIMARY and project.state is ProjectState.FINISHED:
         return []  # its open round waits in case the project is continued
@@ -48,11 +48,11 @@ def choose(
         context.now,
         host.memory_bytes,
     )
-    extra = _CHOICE if host.last_shard >= 0 and purpose == Purpose.PRIMARY else 0
-    candidates = context.tx.assignments.candidates(project.id, purpose, seeker, count + extra)
-    chosen = pick(candidates, count, host.last_shard)
+    extra = _CHOICE if host.shards and purpose is Purpose.PRIMARY else 0
+    chosen = context.tx.assignments.candidates(project.id, purpose, seeker, count + extra)
     if purpose is not Purpose.PRIMARY:
         return chosen
+    chosen = pick(chosen, count, host.had_shards, project.facts.train_shards)
     found = []
     for assignment, unit in chosen:
         own = _of_a_chunk(context, unit)

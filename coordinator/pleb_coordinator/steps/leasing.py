@@ -8,6 +8,7 @@ import msgspec
 
 from pleb_coordinator.core.assignment import expected_seconds, lease_seconds
 from pleb_coordinator.core.records import Assignment, NewAssignment, Purpose, UnitRow
+from pleb_coordinator.core.shards import with_shards
 from pleb_coordinator.steps.candidates import keep_chunk
 
 if TYPE_CHECKING:
@@ -30,8 +31,9 @@ def lease(
         if assignment.purpose is Purpose.PRIMARY:
             keep_chunk(context, unit)
         given.append((give(context, assignment, unit, context.now + length), unit))
-    if given and given[-1][1].shard_first != host.last_shard:
-        context.tx.hosts.set_last_shard(host.id, given[-1][1].shard_first)
+    had = host.had_shards
+    if (has := with_shards(had, [unit for _, unit in given])) != had:
+        context.tx.hosts.set_shards(host.id, has)
     return given
 
 

@@ -383,7 +383,9 @@ def _counting(context: CaseContext, found: Reported, suspicions: tuple[Signal, .
         counting, rate = Counting.FAST, 1.0
     else:
         record = found.hosts[author.assignment].record
-        rate = audit_rate(record, tx.hosts.alarm(unit.project), rules)
+        given = next(result for result in found.results if result.id == author.assignment)
+        alarm = tx.hosts.alarm(unit.project)
+        rate = audit_rate(record, alarm, rules, out_of_turn=given.out_of_turn)
         rate = 1.0 if suspicions else rate
         drawn = audit_drawn(context.deps.secret, author.assignment, rate)
         held = Counting.HELD if rate >= rules.hold_rate else Counting.CHECKED

@@ -256,6 +256,7 @@ class Assignments(TableGroup):
             nonce=nonce,
             now=now,
             until=until,
+            out_of_turn=assignment.out_of_turn,
         )
 
     def commit(

@@ -22,7 +22,7 @@ from pleb_coordinator.store.rows import Rows, TableGroup
 from pleb_shared.errors import Refusal, RefusalCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from pleb_shared.protocol.messages import Role
 
@@ -209,9 +209,9 @@ class Hosts(TableGroup):
         """Store the host's speed."""
         self._db.execute(sql.SET_SPEED, host=host, seconds_per_step=seconds_per_step)
 
-    def set_last_shard(self, host: int, shard: int) -> None:
-        """Store the first shard of the host's last unit."""
-        self._db.execute(sql.SET_LAST_SHARD, host=host, shard=shard)
+    def set_shards(self, host: int, shards: Sequence[int]) -> None:
+        """Store the first shards of the host's last units."""
+        self._db.execute(sql.SET_SHARDS, host=host, shards=" ".join(map(str, shards)))
 
     def set_standing(self, host: int, standing: Standing) -> None:
         """Store the host's standing."""

@@ -145,7 +145,7 @@ FORGET_DISTANCES: Final = "DELETE FROM class_distances WHERE project = :project"
 FORGET_MEASUREMENTS: Final = """
 UPDATE hosts
 SET runtime = '', determinism_class = '', seconds_per_step = NULL,
-    fastest_step_seconds = NULL, last_shard = -1
+    fastest_step_seconds = NULL, shards = ''
 WHERE project = :project
 """
 GET_ENVELOPE: Final = "SELECT envelope FROM metadata WHERE project = :project AND number = :number"
@@ -546,7 +546,7 @@ RETURNING id
 LEASE: Final = """
 UPDATE assignments
 SET state = :after, host = :host, account = :account, network = :network, nonce = :nonce,
-    issued_at = :now, lease_until = :until
+    issued_at = :now, lease_until = :until, out_of_turn = :out_of_turn
 WHERE id = :assignment AND state = :before
 """
 COMMIT_RESULT: Final = """
@@ -758,7 +758,7 @@ UPDATE hosts SET runtime = :runtime, determinism_class = :determinism_class WHER
 """
 SET_SPEED: Final = "UPDATE hosts SET seconds_per_step = :seconds_per_step WHERE id = :host"
 SET_UPLOAD_SPEED: Final = "UPDATE hosts SET upload_bytes_per_second = :speed WHERE id = :host"
-SET_LAST_SHARD: Final = "UPDATE hosts SET last_shard = :shard WHERE id = :host"
+SET_SHARDS: Final = "UPDATE hosts SET shards = :shards WHERE id = :host"
 SET_STANDING: Final = """
 UPDATE hosts
 SET record = :record, proven = :proven, suspended_by = :suspended_by, recent = :recent,

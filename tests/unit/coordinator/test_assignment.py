@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,12 +14,8 @@ from pleb_coordinator.core.assignment import (
     lease_seconds,
     most_exams,
     most_open_exams,
-    pick,
     share_limit,
 )
-from pleb_coordinator.core.records import Counting, SpotCheck, UnitRow
-from pleb_coordinator.core.unit_state import UnitState
-from pleb_shared.protocol.unit import UnitKind
 from tests.conformance.example_metadata import example_metadata
 
 
@@ -45,34 +39,6 @@ def test_all_accounts_together_can_always_finish_a_round(units, accounts):
 )
 def test_leases(expected, place, seconds):
     assert lease_seconds(expected, 3600, place) == seconds
-
-
-def candidate(number):
-    place = (number, 1, 0, 0, UnitKind.TRAIN, number)
-    trust: Any = (Counting.UNKNOWN, None, None, False, 0, None, SpotCheck.NONE, 0)
-    return UnitRow(
-        *place,
-        0,
-        number % 3,
-        1,
-        5,
-        None,
-        1,
-        "full",
-        UnitState.OPEN,
-        0,
-        False,
-        None,
-        0.0,
-        None,
-        *trust,
-    )
-
-
-def test_the_shard_at_home_comes_first_and_the_order_stays_otherwise():
-    candidates: Any = [(n, candidate(n)) for n in range(6)]
-    assert [unit.id for _, unit in pick(candidates, 3, 2)] == [2, 5, 0]
-    assert [unit.id for _, unit in pick(candidates, 3, -1)] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("setbacks", "seconds"), [(0, 300), (3, 300), (4, 600), (1000, 19_200)])

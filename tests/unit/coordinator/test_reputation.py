@@ -140,6 +140,14 @@ def test_a_longer_record_is_checked_less(record, rate):
     assert audit_rate(record, QUIET, RULES) == pytest.approx(rate)
 
 
+@pytest.mark.parametrize("record", [0, 20, 50, 200, 10_000])
+def test_what_is_known_to_be_no_check_is_checked_as_often_as_others_are_compared(record):
+    rate = audit_rate(record, QUIET, RULES)
+    checks = rate / (1 + rate)  # of all that a host computes, if as many are drawn for it as of it
+    compared = checks + (1 - checks) * rate
+    assert audit_rate(record, QUIET, RULES, out_of_turn=True) == pytest.approx(compared)
+
+
 SURGE = surge_units(64, 20)
 
 

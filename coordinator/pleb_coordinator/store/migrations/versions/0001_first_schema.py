@@ -297,7 +297,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("enrolled_at", sa.Float(), nullable=False),
         sa.Column("last_seen", sa.Float(), server_default=sa.text("0"), nullable=False),
         sa.Column("last_asked", sa.Float(), server_default=sa.text("0"), nullable=False),
-        sa.Column("last_shard", INTEGER, server_default=sa.text("-1"), nullable=False),
+        sa.Column("shards", TEXT, server_default=sa.text("''"), nullable=False),
         sa.Column("team", TEXT, server_default=sa.text("''"), nullable=False),
         sa.Column("invite", TEXT, server_default=sa.text("''"), nullable=False),
         sa.Column("enrolled_from", TEXT, server_default=sa.text("''"), nullable=False),
@@ -596,6 +596,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("ripe_at", sa.Float(), nullable=True),
         sa.Column("reason", sa.LargeBinary(), nullable=True),
         sa.Column("verdict_sent", FLAG, server_default=sa.text("0"), nullable=False),
+        sa.Column("out_of_turn", FLAG, server_default=sa.text("0"), nullable=False),
         sa.ForeignKeyConstraint(
             ["unit"],
             ["units.id"],
