@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from pleb_coordinator.core.records import Fleet, ProjectState, RestoreCause
-from pleb_coordinator.core.reputation import audit_drawn, standing_of
+from pleb_coordinator.core.reputation import audit_drawn, rate_out_of_turn, standing_of
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_coordinator.steps.tell import why_banned
 from pleb_shared.protocol.messages import Role
@@ -67,8 +67,11 @@ def test_proven_hosts_are_checked_as_the_draw_says_and_count_meanwhile(tmp_path)
     with world.store.read() as tx:
         copies = [copy for row in first_tries for copy in tx.assignments.of_unit(row.id)]
     drawn_units = {copy.unit for copy in copies if copy.purpose == "check"}
-    tries = {copy.unit: copy.id for copy in copies if copy.purpose == "primary"}
-    assert checked == {unit for unit, own in tries.items() if audit_drawn(b"s" * 32, own, 0.2)}
+    tries = {copy.unit: copy for copy in copies if copy.purpose == "primary"}
+    rates = {unit: rate_out_of_turn(0.2) if own.out_of_turn else 0.2 for unit, own in tries.items()}
+    assert checked == {
+        unit for unit, own in tries.items() if audit_drawn(b"s" * 32, own.id, rates[unit])
+    }
     assert drawn_units
     assert drawn_units <= checked
     assert 2 < len(checked) < 20

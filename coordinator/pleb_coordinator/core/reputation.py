@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AUDIT_WINDOW_SECONDS",
     "Standing",
+    "adopted_record",
     "after_caught",
     "after_convicted",
     "after_delivered",
@@ -46,6 +47,7 @@ __all__ = [
     "fastest_step",
     "is_surge",
     "new_alarm",
+    "rate_out_of_turn",
     "spot_checks_left",
     "standing_of",
     "surge_units",
@@ -111,6 +113,15 @@ def after_valid(standing: Standing, rules: Verification, credit: float) -> Stand
         credit=standing.credit + credit,
         units_valid=accepted,
     )
+
+
+def adopted_record(record: int, rules: Verification) -> int:
+    """Return the record with which a host begins that another coordinator vouches for.
+
+    One more confirmed result makes it proven, with a record that is checked always, as of who has
+    just passed all exams. So a false statement makes nobody an anchor, and saves a liar nine exams.
+    """
+    return max(0, min(record, rules.new_host_units - 1))
 
 
 def fastest_step(
@@ -219,19 +230,21 @@ def new_alarm(project: int) -> Alarm:
     return Alarm(project, 0.0, 0.0, raised_at=0, counted=0, surge_until=0, spot_checks=0, lies=())
 
 
-def audit_rate(
-    record: int, alarm: Alarm, rules: Verification, *, out_of_turn: bool = False
-) -> float:
-    """Return how likely a result of a proven host with that record is to be checked.
-
-    `out_of_turn`: its host got the unit since it has the shards, so it can tell that it is probably
-    no check. Then it has to be checked as often as results are compared in all: x = 2p / (1 + p).
-    """
+def audit_rate(record: int, alarm: Alarm, rules: Verification) -> float:
+    """Return how likely a result of a proven host with that record is to be checked."""
     floor, scale = _raised(alarm, rules)
     compared = min(1.0, scale / max(1, record))
     surge = _SURGE_RATE if is_surge(alarm) else 0.0
-    rate = min(1.0, max(floor, surge, compared / (2 - compared)))
-    return 2 * rate / (1 + rate) if out_of_turn else rate
+    return min(1.0, max(floor, surge, compared / (2 - compared)))
+
+
+def rate_out_of_turn(rate: float) -> float:
+    """Return the rate for a unit that its host got since it has the shards (`core.shards`).
+
+    The host can tell that it is probably no check. So it is checked as often as results are
+    compared in all: x = 2p / (1 + p).
+    """
+    return 2 * rate / (1 + rate)
 
 
 def is_surge(alarm: Alarm) -> bool:

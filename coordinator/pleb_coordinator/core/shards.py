@@ -3,8 +3,9 @@
 A host gets such a unit a few places before its turn, so it downloads less. Only first tries are
 chosen so, among few: checks go to whom the lot says, whatever they have. So a unit on shards that
 its host has is less often a check than others, and the host knows it. That is made up for: what
-came out of its turn is checked as if its host knew that it is no check (`reputation.audit_rate`).
-What a host has is what it was given, so nothing that it says changes what it gets.
+came out of its turn is checked as if its host knew that it is no check
+(`reputation.rate_out_of_turn`). What a host has is what it was given, so nothing that it says
+changes what it gets.
 """
 
 from __future__ import annotations

@@ -26,7 +26,11 @@ from pleb_coordinator.core.counting import (
 )
 from pleb_coordinator.core.leaning import as_a_lie
 from pleb_coordinator.core.records import Counting, Purpose
-from pleb_coordinator.core.reputation import audit_drawn, audit_rate
+from pleb_coordinator.core.reputation import (
+    audit_drawn,
+    audit_rate,
+    rate_out_of_turn,
+)
 from pleb_coordinator.core.suspicion import (
     Features,
     Signal,
@@ -383,12 +387,11 @@ def _counting(context: CaseContext, found: Reported, suspicions: tuple[Signal, .
         counting, rate = Counting.FAST, 1.0
     else:
         record = found.hosts[author.assignment].record
+        usual = 1.0 if suspicions else audit_rate(record, tx.hosts.alarm(unit.project), rules)
         given = next(result for result in found.results if result.id == author.assignment)
-        alarm = tx.hosts.alarm(unit.project)
-        rate = audit_rate(record, alarm, rules, out_of_turn=given.out_of_turn)
-        rate = 1.0 if suspicions else rate
+        rate = rate_out_of_turn(usual) if given.out_of_turn else usual
         drawn = audit_drawn(context.deps.secret, author.assignment, rate)
-        held = Counting.HELD if rate >= rules.hold_rate else Counting.CHECKED
+        held = Counting.HELD if usual >= rules.hold_rate else Counting.CHECKED
         counting = held if drawn else Counting.AUTHOR
     tx.units.set_counting(unit.id, counting, rate)
     return counting

@@ -20,6 +20,7 @@ from pleb_coordinator.core.reputation import (
     audit_rate,
     fastest_step,
     new_alarm,
+    rate_out_of_turn,
     spot_checks_left,
     surge_units,
 )
@@ -145,7 +146,7 @@ def test_what_is_known_to_be_no_check_is_checked_as_often_as_others_are_compared
     rate = audit_rate(record, QUIET, RULES)
     checks = rate / (1 + rate)  # of all that a host computes, if as many are drawn for it as of it
     compared = checks + (1 - checks) * rate
-    assert audit_rate(record, QUIET, RULES, out_of_turn=True) == pytest.approx(compared)
+    assert rate_out_of_turn(rate) == pytest.approx(compared)
 
 
 SURGE = surge_units(64, 20)
