@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from pleb_project.cli.main import main as project_main
@@ -50,12 +51,23 @@ def digests(world: World) -> dict[int, str]:
     return {version["version"]: version["digest"] for version in versions}
 
 
-def assert_goes_on(world: World, there: World, moved: Any, before: dict[int, str]) -> None:
+def hosts_of(world: World) -> dict[str, dict[str, Any]]:
+    """Return the hosts by their keys' fingerprints."""
+    return {host["host"]: host for host in world.admin("host", "list", "tiny")}
+
+
+def credit_of(host: dict[str, Any]) -> list[Any]:
+    """Return what a volunteer has earned."""
+    return [host[name] for name in ("account", "credit", "units_valid", "refused", "bans")]
+
+
+def assert_goes_on(there: World, moved: Any, before: dict[int, str], *, hosts: int = 3) -> None:
     def all_follow() -> bool:
         there.check_alive()
-        return len(there.admin("host", "list", "tiny")) == 3
+        found = hosts_of(there).values()
+        return len([host for host in found if host["sequence"]]) == hosts
 
-    wait_until("both agents and the new trusted host", all_follow, seconds=120)
+    wait_until("all agents and the new trusted host", all_follow, seconds=120)
     there.wait_for_version("tiny", moved["version"] + 2, seconds=120)
     found = digests(there)
     assert {number: found[number] for number in before if number <= moved["version"]} == {
@@ -69,6 +81,15 @@ def assert_goes_on(world: World, there: World, moved: Any, before: dict[int, str
 def test_agents_follow_a_project_that_moves(world: World, there: World) -> None:
     world.serve()
     attach_two(world, world.publish(PROJECTS / "tiny"))
+    world.attach("asleep", world.links["tiny"])
+    asleep = world.start_agent("asleep")
+
+    def all_have_earned() -> bool:
+        world.check_alive()
+        return all(host["units_valid"] for host in hosts_of(world).values())
+
+    wait_until("units of all three", all_have_earned)
+    asleep.stop()
     world.wait_for_version("tiny", 1)
     stopped = ("move", "tiny", "--to", there.url, "--invite", "0" * 32)
     refused = run_here(project_main, *stopped, "--home", world.root / "researcher", check=False)
@@ -78,7 +99,22 @@ def test_agents_follow_a_project_that_moves(world: World, there: World) -> None:
     assert moved["told"]
     before = digests(world)
     assert max(before) == moved["version"], "the open round was finished first"
-    assert_goes_on(world, there, moved, before)
+    earned, found = hosts_of(world), hosts_of(there)
+    assert moved["credit"]
+    assert len(earned) == 3
+    assert all(credit_of(found[name])[1:] >= credit_of(host)[1:] for name, host in earned.items())
+    same = [name for name, host in found.items() if name in earned and not host["sequence"]]
+    assert same, "of whoever has not followed yet nothing has changed"
+    for name in same:
+        assert credit_of(found[name]) == credit_of(earned[name])
+        assert found[name]["record"] == min(earned[name]["record"], 2), "all exams but one"
+    with httpx.Client(base_url=there.url) as client:
+        page = client.get("/projects/tiny/status").json()
+    assert sum(one["credit"] for one in page["contributors"]) >= sum(
+        host["credit"] for host in earned.values()
+    )
+    world.start_agent("asleep")
+    assert_goes_on(there, moved, before, hosts=4)
     shown = world.admin("project", "show", "tiny")
     assert (shown["state"], there.url in shown["waiting"]) == ("moved", True)
     with closing(sqlite3.connect(world.home / "store.sqlite")) as store:
@@ -87,7 +123,7 @@ def test_agents_follow_a_project_that_moves(world: World, there: World) -> None:
     assert not states & unfinished, "a unit that a host had in hand was lost"
     # an earlier link leads there, too
     there.attach("late", world.links["tiny"])
-    assert len(there.admin("host", "list", "tiny")) == 4
+    assert len(there.admin("host", "list", "tiny")) == 5
 
 
 def test_agents_find_a_project_whose_coordinator_is_lost(
@@ -106,12 +142,27 @@ def test_agents_find_a_project_whose_coordinator_is_lost(
         world.wait_for_version("tiny", 2)
         world.admin("mirror", "sync", "tiny", mirror)
         before = digests(world)
+        earned = hosts_of(world)
         assert world.coordinator is not None
         world.coordinator.stop()
-        shutil.rmtree(world.home)
-        world.coordinator = None
 
         moved = move(world, there, "--from", address)
-        assert not moved["told"]
+        assert (moved["told"], moved["credit"]) == (False, False)
         there.admin("mirror", "sync", "tiny", mirror)
-        assert_goes_on(world, there, moved, before)
+        assert_goes_on(there, moved, before)
+        again = ("move", "tiny", "--to", there.url, "--home", world.root / "researcher")
+        still_away = run_here(project_main, *again, check=False)
+        assert still_away["untold"] == [world.url]
+
+        world.serve()  # from where it stopped: it would issue units again
+        assert world.admin("project", "show", "tiny")["state"] == "active"
+        told = run_here(project_main, *again)
+        assert (told["untold"], told["credit"]) == ([], True)
+        assert world.admin("project", "show", "tiny")["state"] == "moved"
+        found = hosts_of(there)
+        assert all(
+            credit_of(found[name])[1:] > credit_of(host)[1:] for name, host in earned.items()
+        )
+        refused = run_here(project_main, *again, check=False)
+        assert "already" in refused["message"]
+        there.wait_for_version("tiny", there.version("tiny") + 1)

@@ -327,6 +327,7 @@ class World:
         network: str = "",
         role: Role = Role.HOST,
         calibrated: bool = True,
+        key: SigningKey | None = None,
         **behaviour: object,
     ) -> Volunteer:
         invite = None
@@ -337,7 +338,7 @@ class World:
             name,
             account or name,
             network,
-            SigningKey.generate(),
+            key or SigningKey.generate(),
             _account_key(account or name),
             **behaviour,  # type: ignore[arg-type]
         )

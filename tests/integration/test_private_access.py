@@ -57,6 +57,7 @@ ROUTES = (
     ("GET", "/projects/{}/live"),
     ("GET", "/join/{}"),
     ("POST", "/projects/{}/metadata"),
+    ("POST", "/projects/{}/records"),
     ("POST", "/projects/{}/enrol"),
     ("POST", "/projects/{}/work"),
     ("GET", "/families/{}"),

@@ -14,6 +14,7 @@ from pleb_coordinator.api.access import is_way_private, readable_project
 from pleb_coordinator.api.requests import check_statement, choose_protocol, read_body
 from pleb_coordinator.steps.access import public_projects
 from pleb_coordinator.steps.files import look_at_tombstones
+from pleb_coordinator.steps.fleet_records import check_root_key, signed_records
 from pleb_coordinator.steps.publish import admit, admit_handed_in, answer_question, leads_away
 from pleb_coordinator.steps.publish import hand_in as hand_in_metadata
 from pleb_coordinator.steps.publish import publish as publish_project
@@ -27,6 +28,7 @@ from pleb_shared.protocol.messages import (
     PayloadType,
     PublishQuestion,
     PublishReply,
+    RecordsRequest,
 )
 from pleb_shared.protocol.signing import peek_payload, sign_payload, verify_bytes
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.api.context import Api
     from pleb_coordinator.store.transaction import Transaction
 
-__all__ = ["ask_to_publish", "coordinator", "hand_in", "publish", "software"]
+__all__ = ["ask_to_publish", "coordinator", "hand_in", "publish", "records", "software"]
 
 _NEEDS_HTTPS: Final = (
     "A private project needs HTTPS, which this coordinator does not have: its operator can start "
@@ -103,6 +105,26 @@ async def publish(api: Api, request: Request) -> Response:
     online_key = api.deps.online_keys.of(publication.metadata.delegation.online_key)
     signed = sign_payload(strict_json.encode(reply), PayloadType.PUBLISH_REPLY, online_key)
     return Response(signed, media_type="application/json")
+
+
+async def records(api: Api, request: Request) -> Response:
+    """Tell who has the root key what this coordinator knows of the project's hosts, signed."""
+    with api.store.read() as tx:
+        readable_project(tx, api, request)
+    body = await read_body(request, LIMITS.message_bytes, api.counters)
+    asked = strict_json.decode(peek_payload(body, PayloadType.RECORDS_REQUEST), RecordsRequest)
+    choose_protocol(asked)
+    check_statement(asked, api.deps.clock())
+    if asked.project != request.path_params["project"]:
+        message = f"The request is for project {asked.project!r}: send it to that project."
+        raise Refusal(RefusalCode.WRONG_AUDIENCE, message)
+    verify_bytes(body, PayloadType.RECORDS_REQUEST, asked.root_key)
+    with api.store.read() as tx:
+        project = tx.projects.find(asked.project)
+        check_root_key(tx, project, asked.root_key)
+        told = tx.views.fleet_records(project.id)
+    signed = await asyncio.to_thread(signed_records, api.deps, project, told)
+    return Response(signed, media_type="application/jsonl")
 
 
 async def hand_in(api: Api, request: Request) -> Response:

@@ -186,6 +186,9 @@ class Project(Record, frozen=True):
     """Whether it goes on to its last version, past its target and its patience."""
     key_numbers: str
     """Of a private project: the numbers of its keys, with spaces between them."""
+    records_at: int
+    """When the coordinator before this one signed the records of hosts that were taken over; 0:
+    none were."""
     facts: Facts
     metadata: ProjectMetadata
 
@@ -578,6 +581,40 @@ class Host(Record, frozen=True):
     def had_shards(self) -> list[int]:
         """The first shards of its last units, the newest first; it is likely to have them still."""
         return [int(first) for first in self.shards.split()]
+
+
+class Adopted(Record, frozen=True):
+    """A host that another coordinator tells of, as this one takes it."""
+
+    project: int
+    fingerprint: str
+    key: str
+    account: str
+    display_name: str
+    team: str
+    enrolled_at: float
+    last_seen: float
+    record: int
+    proven: bool
+    refused: int
+    bans: int
+    banned_until: float
+    ban_reason: Reason | None
+    credit: float
+    units_valid: int
+
+
+class Departed(Record, frozen=True):
+    """What is left of an account's hosts that were removed."""
+
+    project: int
+    account: str
+    display_name: str
+    team: str
+    units_valid: int
+    refused: int
+    bans: int
+    credit: float
 
 
 class CalibrationClass(Record, frozen=True):

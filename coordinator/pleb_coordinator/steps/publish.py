@@ -15,6 +15,7 @@ from pleb_coordinator.steps.access import box_for, new_key_number
 from pleb_coordinator.steps.activity import follow_researcher, move_project, settle
 from pleb_coordinator.steps.family import check_family
 from pleb_coordinator.steps.files import lost_blobs
+from pleb_coordinator.steps.fleet_records import adopt_records, check_records
 from pleb_coordinator.steps.published import Findings
 from pleb_coordinator.steps.take_over import take_over
 from pleb_coordinator.store.assignments import Judgement
@@ -111,12 +112,16 @@ def publish(
 
     Raises:
         Refusal: `invalid_invite`, `bad_signature` (another root key), `stale_metadata`,
-            `expired` (the delegation), `wrong_audience` (it delegates to another key).
+            `expired` (the delegation), `wrong_audience` (it delegates to another key); as
+            `fleet_records.check_records`.
     """
     metadata, now = publication.metadata, deps.clock()
     known, token_hash = _admitted(tx, deps, publication)
     slots: list[BlobSlot] = []
     findings = _still_there(tx, deps, publication, known, findings)
+    records = findings.records
+    if records is not None:
+        check_records(tx, deps, metadata, known, findings.brought, records)
     if findings.facts is None:
         owner = 0 if known is None else known.id
         slots = [_slot(tx, deps, owner, blob, now) for blob in findings.missing[:_SLOTS]]
@@ -126,6 +131,8 @@ def publish(
         _create(tx, publication, findings, now)
     elif metadata.number > known.metadata_number:
         _renew(tx, publication, known, findings, now)
+    if records is not None:
+        adopt_records(tx, deps, tx.projects.find(metadata.project), records)
     link = AttachLink(link_base, metadata.project, fingerprint_of(metadata.root_key))
     protocols = publication.request.protocols if publication.request else PROTOCOLS
     return PublishReply(

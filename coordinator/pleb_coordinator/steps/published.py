@@ -13,6 +13,7 @@ import numpy as np
 
 from pleb_coordinator.core.records import Facts
 from pleb_coordinator.steps.access import blobs_to_publish, check_mark
+from pleb_coordinator.steps.fleet_records import find_records
 from pleb_coordinator.steps.take_over import read_history
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.steps.access import ProjectBlobs
     from pleb_coordinator.steps.files import BlobsSeen
+    from pleb_coordinator.steps.fleet_records import FoundRecords
     from pleb_coordinator.steps.take_over import Brought
     from pleb_shared.protocol.unit import Blob
 
@@ -85,6 +87,8 @@ class Findings:
     """All blobs that the metadata name, once none is missing."""
     brought: Brought | None = None
     """The history of a project that goes on here."""
+    records: FoundRecords | None = None
+    """What the coordinator before says of hosts; its signature is checked by what is in force."""
     seen: BlobsSeen | None = None
     """When they were looked for; None: they are looked for again when the metadata get in force."""
 
@@ -132,12 +136,16 @@ def examine(deps: Deps, publication: Publication, seen: BlobsSeen | None = None)
 
     Raises:
         Refusal: `malformed`: a graph, the shard list, a shard or version 0 is not what it must
-            be; the sentence says which and why. Or as `take_over.read_history`.
+            be; the sentence says which and why. Or as `take_over.read_history` and
+            `fleet_records.find_records`.
         EncodingError: the tensors of version 0 do not fit the model.
     """
     metadata = publication.metadata
-    history = publication.request.history if publication.request else None
+    request = publication.request
+    history = request.history if request else None
+    records = request.records if request else None
     files = [] if history is None else [history.versions, history.entries, history.metadata]
+    files += [] if records is None else [records.lines]
     missing = _missing(deps, [*_named(metadata), *publication.blobs, *files])
     if missing:
         return Findings(missing, None)
@@ -165,7 +173,8 @@ def examine(deps: Deps, publication: Publication, seen: BlobsSeen | None = None)
     )
     named = tuple(dict.fromkeys([*_named(metadata), *blobs]))
     brought = None if history is None else read_history(deps, metadata, history)
-    return Findings((), facts, named, brought, seen)
+    found = None if records is None else find_records(deps, records)
+    return Findings((), facts, named, brought, found, seen)
 
 
 def _named(metadata: ProjectMetadata) -> list[Blob]:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_coordinator.core.records import (
+    Adopted,
     Alarm,
     CalibrationClass,
     Conviction,
+    Departed,
     Fleet,
     Host,
     Invite,
@@ -22,7 +24,7 @@ from pleb_coordinator.store.rows import Rows, TableGroup
 from pleb_shared.errors import Refusal, RefusalCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from pleb_shared.protocol.messages import Role
 
@@ -30,6 +32,7 @@ __all__ = ["ANY_MEMORY", "Calibrations", "Hosts", "Invites", "NewHost", "Seen"]
 
 ANY_MEMORY: Final = 2**62
 """Of a host that does not say how much it has, in bytes."""
+_ADOPTED: Final = Rows(Adopted)
 _ALARM: Final = Rows(Alarm)
 _CLASS: Final = Rows(CalibrationClass)
 _CONVICTION: Final = Rows(Conviction)
@@ -155,6 +158,14 @@ class Hosts(TableGroup):
             self.set_team(host.project, host.account, team)
             host = msgspec.structs.replace(host, team=team)
         return host
+
+    def adopt(self, found: Iterable[Adopted]) -> None:
+        """Add hosts that another coordinator tells of; those that are here get that on top."""
+        self._db.execute_each(sql.ADOPT_HOST, map(_ADOPTED.parameters, found))
+
+    def adopt_accounts(self, found: Iterable[Departed]) -> None:
+        """Add what another coordinator tells of accounts whose hosts are gone."""
+        self._db.execute_each(sql.ADOPT_ACCOUNT, map(msgspec.structs.asdict, found))
 
     def set_team(self, project: int, account: str, team: str) -> None:
         """Let an account belong to a team, with all its hosts; empty: to none."""

@@ -118,6 +118,10 @@ class Projects(TableGroup):
         """Let the project go on past its target and patience; False: it does already."""
         return self._changed(sql.EXTEND_PROJECT, project=project)
 
+    def set_records_at(self, project: int, at: int) -> None:
+        """Store when the records of hosts were signed that were taken over."""
+        self._db.execute(sql.SET_RECORDS_AT, project=project, at=at)
+
     def set_keys(self, project: int, numbers: Sequence[int]) -> None:
         """Store the numbers of a private project's keys."""
         self._db.execute(sql.SET_KEYS, project=project, numbers=" ".join(map(str, numbers)))

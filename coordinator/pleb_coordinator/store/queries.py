@@ -18,6 +18,7 @@ from pleb_coordinator.core.leaning import Lie
 from pleb_coordinator.core.records import (
     Admin,
     AdminSession,
+    Adopted,
     Alarm,
     Assignment,
     AuditEntry,
@@ -91,6 +92,7 @@ VALUES (:name, :root_key, 'active', :epoch, 0, 0, :now) RETURNING id
 SET_PROJECT_STATE: Final = """
 UPDATE projects SET state = :after, stopped_for = :why WHERE id = :project AND state = :before
 """
+SET_RECORDS_AT: Final = "UPDATE projects SET records_at = :at WHERE id = :project"
 SET_KEYS: Final = "UPDATE projects SET key_numbers = :numbers WHERE id = :project"
 EXTEND_PROJECT: Final = "UPDATE projects SET extended = 1 WHERE id = :project AND extended = 0"
 ADVANCE_PROJECT: Final = """
@@ -831,6 +833,43 @@ SELECT team, count(DISTINCT account), sum(hosts), sum(units_valid),
        sum(refused + bans * :ban_after), sum(credit)
 FROM {_EVER} e WHERE team <> '' GROUP BY team
 ORDER BY sum(credit) DESC, sum(units_valid) DESC, team LIMIT :limit
+"""
+
+# Moving: what one coordinator tells the next one of hosts
+
+FLEET_RECORDS: Final = """
+SELECT key, account, display_name, team, credit, units_valid,
+       CASE WHEN suspended_by IS NULL THEN record ELSE 0 END, refused, bans, banned_until,
+       ban_reason, last_seen
+FROM hosts WHERE project = :project
+UNION ALL
+SELECT NULL, account, display_name, team, credit, units_valid, 0, refused, bans, 0.0, NULL, 0.0
+FROM departed WHERE project = :project
+"""
+ADOPT_HOST: Final = f"""
+INSERT INTO hosts (role, {_columns(Adopted)}) VALUES ('host', {_columns(Adopted, ":")})
+ON CONFLICT (project, fingerprint) DO UPDATE SET
+    display_name = CASE hosts.display_name WHEN '' THEN excluded.display_name
+                   ELSE hosts.display_name END,
+    team = CASE hosts.team WHEN '' THEN excluded.team ELSE hosts.team END,
+    record = CASE WHEN hosts.record < excluded.record THEN excluded.record ELSE hosts.record END,
+    refused = hosts.refused + excluded.refused,
+    bans = hosts.bans + excluded.bans,
+    ban_reason = CASE WHEN hosts.banned_until < excluded.banned_until THEN excluded.ban_reason
+                 ELSE hosts.ban_reason END,
+    banned_until = CASE WHEN hosts.banned_until < excluded.banned_until THEN excluded.banned_until
+                   ELSE hosts.banned_until END,
+    credit = hosts.credit + excluded.credit,
+    units_valid = hosts.units_valid + excluded.units_valid
+"""
+ADOPT_ACCOUNT: Final = """
+INSERT INTO departed (project, account, display_name, team, units_valid, refused, bans, credit)
+VALUES (:project, :account, :display_name, :team, :units_valid, :refused, :bans, :credit)
+ON CONFLICT (project, account) DO UPDATE SET
+    units_valid = departed.units_valid + excluded.units_valid,
+    refused = departed.refused + excluded.refused,
+    bans = departed.bans + excluded.bans,
+    credit = departed.credit + excluded.credit
 """
 
 # Convictions, alarm

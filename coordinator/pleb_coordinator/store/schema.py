@@ -121,6 +121,7 @@ Table(
         restored_at=0,
         extended=0,
         key_numbers="",
+        records_at=0,
     ),
     UniqueConstraint("name"),
     sqlite_autoincrement=True,  # caches and hosts know numbers: no later row may have the same

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -10,6 +10,12 @@ from pleb_coordinator.core.coverage import Given
 from pleb_coordinator.core.records import Event, Record
 from pleb_coordinator.store import queries as sql
 from pleb_coordinator.store.rows import Rows, TableGroup
+from pleb_shared.protocol.fleet_records import FleetRecord
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.reasons import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["Contributor", "Events", "FleetView", "Totals", "Views"]
 
@@ -50,6 +56,7 @@ class FleetView(Record, frozen=True):
     contributors: tuple[Contributor, ...]
 
 
+_REASON: Final = msgspec.json.Decoder(Reason)
 _TOTALS: Final = msgspec.json.Decoder(Totals)
 _CONTRIBUTORS: Final = msgspec.json.Decoder(tuple[Contributor, ...])
 
@@ -114,6 +121,13 @@ class Views(TableGroup):
             credit=credit,
         )
 
+    def fleet_records(self, project: int) -> Iterator[FleetRecord]:
+        """Return what another coordinator is told of the project's hosts and accounts.
+
+        All rows are read here; they become records as they are iterated, in any thread.
+        """
+        return map(_told, self._db.execute(sql.FLEET_RECORDS, project=project).fetchall())
+
     def shards_given(
         self, project: int, epoch: int, since: int, *, seen: float, most: int
     ) -> list[Given]:
@@ -158,3 +172,21 @@ class Views(TableGroup):
         """Return accounts, most credit first."""
         rows = self._db.execute(sql.CONTRIBUTORS, project=project, limit=limit)
         return [Contributor(*row) for row in rows]
+
+
+def _told(row: Sequence[Any]) -> FleetRecord:
+    key, account, name, team, credit, units, record, refused, bans, banned_until, why, seen = row
+    return FleetRecord(
+        key=key,
+        account=account,
+        display_name=name,
+        team=team,
+        credit=min(credit, LIMITS.credit),
+        units_valid=units,
+        record=record,
+        refused=refused,
+        bans=bans,
+        banned_until=min(banned_until, 2.0**53),
+        ban_reason=None if why is None else _REASON.decode(why),
+        last_seen=seen,
+    )

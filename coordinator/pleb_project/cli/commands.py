@@ -390,41 +390,9 @@ def _set_activity(
 
 def move(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Go on with a project at another coordinator."""
-    from pleb_project.cli.keys import publisher_of
+    from pleb_project.cli.moving import move
 
-    with loading():
-        from pleb_project.publish.move import Mover, finish_round
-    from pleb_project.readers.blobs import BlobFolder
-
-    link, there = home.find(options.project), parse_address(options.to)
-    if there.url == link.base_url:
-        raise InputError(f"{link.project} is at {there.url} already.")
-    place = parse_address(options.mirror) if options.mirror else None
-    old = _coordinator(home, link, options) if place is None else Coordinator(place)
-    with old as source, Coordinator(there) as coordinator:
-        new = publisher_of(coordinator, home, options, output)
-        new.prepare(link.project, options.invite)  # a wrong invite is found before anything stops
-        if place is None and not options.now:
-            note = f"It moves to {there.url}."
-            finish_round(publisher_of(source, home, options, output), link.project, note)
-        blobs = BlobFolder(home.build_folder(link.project))
-        moved = Mover(source, place is not None, new, blobs).move(link.project, options.invite)
-    lines = [
-        f"{link.project} goes on at {there.url}, from version {moved.version}.",
-        "Agents follow by themselves."
-        if moved.told
-        else "Agents that cannot reach the old coordinator find it by the project's mirrors: run "
-        "`pleb-coordinator mirror sync` at the new one.",
-        f"Attach link: {moved.record.attach_link}",
-    ]
-    value = {
-        "project": link.project,
-        "version": moved.version,
-        "told": moved.told,
-        "attach_link": moved.record.attach_link,
-    }
-    output.result(value, lines)
-    return 0
+    return move(home, options, output)
 
 
 def demo(home: Home, options: argparse.Namespace, output: Output) -> int:

@@ -3,7 +3,8 @@
     the old one finishes its round -> download what the project is -> publish it at the new one
     -> the old one, and mirrors, send agents there
 
-If the old coordinator is lost, a mirror has all but the open round.
+If the old coordinator is lost, a mirror has all but the open round and hosts' credit. When it comes
+back, `left` tells it, and fetches the credit.
 """
 
 from __future__ import annotations
@@ -14,23 +15,23 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pleb_project.publish.left import records_of, tell
 from pleb_project.publish.rules import blobs_of, next_metadata, self_signed
 from pleb_project.server.status import decode_status
-from pleb_shared.errors import InputError, Refusal
+from pleb_shared.errors import InputError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import History
 from pleb_shared.protocol.project import CoordinatorAddress, ShardList
 from pleb_shared.protocol.unit import VersionSource
 from pleb_shared.protocol.version_log import LogEntry
-from pleb_system.network_errors import NetworkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pleb_project.publish.publisher import Publisher
     from pleb_project.readers.blobs import BlobFolder
-    from pleb_project.server.client import Coordinator
+    from pleb_project.server.client import Address, Coordinator
     from pleb_project.server.records import ProjectRecord
     from pleb_shared.protocol.project import ProjectMetadata
     from pleb_shared.protocol.unit import Blob
@@ -62,6 +63,8 @@ class Moved:
     """It goes on from there."""
     told: bool
     """Whether the old coordinator sends agents on."""
+    credit: bool
+    """Whether hosts have their credit there, as the old coordinator has signed it."""
 
 
 def refuse_private(metadata: ProjectMetadata) -> None:
@@ -101,10 +104,13 @@ def finish_round(
 
 @dataclass(frozen=True)
 class Mover:
-    """Moves a project from `source`, a coordinator or a mirror, to the coordinator of `new`."""
+    """Moves a project from `source` to the coordinator of `new`.
+
+    `left` is where it has been; `source` is that coordinator, or a mirror.
+    """
 
     source: Coordinator
-    is_mirror: bool
+    left: Address
     new: Publisher
     blobs: BlobFolder
 
@@ -121,8 +127,11 @@ class Mover:
             before = self_signed(envelope)
             refuse_private(before)
             root = signer.keys.root(project, before)
-            signer.sender(root).ask(project, invite)
+            answer, _ = signer.sender(root).ask(project, invite)
             version, history, wanted = self._download(before)
+            records = None
+            if not self.is_mirror and not answer.number:  # else they were brought before
+                records = records_of(self.source, self.new, root, project, self.blobs)
             record = self.new.home.record(project)
             known = msgspec.structs.replace(
                 before, number=max(before.number, record.number if record else 0)
@@ -134,18 +143,18 @@ class Mover:
                 activity="active" if known.activity == "finishing" else known.activity,
             )
             metadata = next_metadata(draft, known, signer.publication(root, draft))
-            record = signer.put(metadata, root, wanted, self.blobs, invite, history)
-        return Moved(record, version, self._tell_old(project, record.metadata.encode()))
+            record = signer.put(metadata, root, wanted, self.blobs, invite, history, records)
+            told = not self.is_mirror and tell(self.source, record, self.new.say)
+            if not told:
+                untold = [*(one for one in record.untold if one != str(self.left)), str(self.left)]
+                record = msgspec.structs.replace(record, untold=untold)
+                self.new.home.remember(record)
+        return Moved(record, version, told, bool(records or answer.number))
 
-    def _tell_old(self, project: str, envelope: bytes) -> bool:
-        if self.is_mirror:
-            return False
-        try:
-            self.source.hand_in(project, envelope)
-        except (NetworkError, Refusal) as error:  # the project is at the new one already
-            self.new.say(f"The old coordinator could not be told: {error}")
-            return False
-        return True
+    @property
+    def is_mirror(self) -> bool:
+        """Whether the source only has files: it can neither be told nor sign anything."""
+        return self.source.address.url != self.left.url
 
     def _download(self, metadata: ProjectMetadata) -> tuple[int, History, list[Blob]]:
         """Gather all that the project is; return its newest version, history and blobs."""

@@ -14,6 +14,7 @@ from pleb_shared.protocol.messages import (
     PublishQuestion,
     PublishReply,
     PublishRequest,
+    RecordsRequest,
 )
 from pleb_shared.protocol.sealing import Box, read_reading
 from pleb_shared.protocol.signing import SigningKey, open_envelope, sign_payload
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from pleb_project.readers.blobs import BlobFolder
     from pleb_project.server.client import Coordinator
+    from pleb_shared.protocol.fleet_records import BroughtRecords
     from pleb_shared.protocol.messages import History
     from pleb_shared.protocol.project import ProjectMetadata
     from pleb_shared.protocol.sealing import Reading
@@ -68,6 +70,26 @@ class Sender:
             return found, None
         return found, read_reading(box.open(found.box, self.root.fingerprint))
 
+    def ask_records(self, project: str) -> tuple[str, bytes]:
+        """Return what the coordinator has signed of the project's hosts: head and lines.
+
+        They are checked where they are brought.
+
+        Raises:
+            Refusal: the coordinator does not tell.
+        """
+        now = int(self.clock())
+        asked = RecordsRequest(
+            protocols=list(PROTOCOLS),
+            project=project,
+            root_key=self.root.public,
+            issued_at=now,
+            expires_at=now + LIMITS.request_lifetime_seconds,
+        )
+        signed = sign_payload(strict_json.encode(asked), PayloadType.RECORDS_REQUEST, self.root)
+        head, _, lines = self.coordinator.records(project, signed).partition(b"\n")
+        return head.decode("ascii", "replace"), lines
+
     def send(
         self,
         metadata: ProjectMetadata,
@@ -76,6 +98,7 @@ class Sender:
         blobs: BlobFolder,
         invite: str | None,
         history: History | None = None,
+        records: BroughtRecords | None = None,
     ) -> None:
         """Send the metadata in `envelope`, upload until no blob is missing, and look at it there.
 
@@ -83,7 +106,7 @@ class Sender:
             Refusal, PlebError: the coordinator does not take it, or serves something else.
         """
         uploaded: set[str] = set()
-        while missing := self._publish(metadata, envelope, wanted, invite, history):
+        while missing := self._publish(metadata, envelope, wanted, invite, history, records):
             if missing.keys() <= uploaded:
                 raise PlebError("The coordinator lacks blobs that were uploaded: check its log.")
             size = sum(blobs.path(digest).stat().st_size for digest in missing)
@@ -105,6 +128,7 @@ class Sender:
         wanted: list[Blob],
         invite: str | None,
         history: History | None,
+        records: BroughtRecords | None,
     ) -> dict[str, str]:
         """Return the upload tokens of missing blobs by digest; empty: the metadata is in force."""
         now = int(self.clock())
@@ -117,6 +141,7 @@ class Sender:
             issued_at=now,
             expires_at=now + LIMITS.request_lifetime_seconds,
             history=history,
+            records=records,
         )
         signed = sign_payload(strict_json.encode(request), PayloadType.PUBLISH, self.root)
         answer = self.coordinator.publish(signed)

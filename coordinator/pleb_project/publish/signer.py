@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pleb_project.keys.passphrase import Passphrases
     from pleb_project.server.client import Coordinator
     from pleb_project.server.records import Home
+    from pleb_shared.protocol.fleet_records import BroughtRecords
     from pleb_shared.protocol.messages import History
     from pleb_shared.protocol.project import ProjectMetadata
     from pleb_shared.protocol.signing import SigningKey
@@ -180,10 +181,12 @@ class Signer:
         blobs: BlobFolder,
         invite: str | None,
         history: History | None = None,
+        records: BroughtRecords | None = None,
     ) -> ProjectRecord:
         """Put signed metadata in force at the coordinator, and remember it.
 
-        `history`: the project goes on there from another coordinator's newest version.
+        `history`: the project goes on there from another coordinator's newest version; `records`:
+        what that one has signed of hosts.
         """
         envelope = sign_metadata(metadata, root)
         record = self.home.record(metadata.project)
@@ -195,7 +198,7 @@ class Signer:
                 epoch=max(record.epoch, metadata.epoch),
             )
             self.home.remember(raised)
-        self.sender(root).send(metadata, envelope, wanted, blobs, invite, history)
+        self.sender(root).send(metadata, envelope, wanted, blobs, invite, history, records)
         return self._remember(metadata, envelope)
 
     def _remember(self, metadata: ProjectMetadata, envelope: bytes) -> ProjectRecord:
@@ -216,6 +219,7 @@ class Signer:
             permission_ends_at=metadata.delegation.expires_at,
             family="" if metadata.family is None else metadata.family.name,
             online_keys=online_keys[-_KEPT_ONLINE_KEYS:],
+            untold=before.untold if before else [],
         )
         self.home.remember(record)
         return record

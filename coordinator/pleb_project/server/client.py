@@ -38,6 +38,10 @@ class Address:
     url: str
     certificate: str | None = None
 
+    def __str__(self) -> str:
+        """Return what `parse_address` reads."""
+        return self.url if self.certificate is None else f"{self.url}#{self.certificate}"
+
 
 def parse_address(text: str) -> Address:
     """Return the address that `https://HOST[:PORT][#CERTIFICATE]` spells.
@@ -120,6 +124,10 @@ class Coordinator:
     def hand_in(self, project: str, envelope: bytes) -> None:
         """Give the coordinator newer metadata, for instance that the project has moved."""
         self._request("POST", f"/projects/{project}/metadata", content=envelope)
+
+    def records(self, project: str, envelope: bytes) -> bytes:
+        """Send a signed `RecordsRequest`; return what the coordinator has signed of hosts."""
+        return self._request("POST", f"/projects/{project}/records", content=envelope).content
 
     def version(self, project: str, epoch: int, version: str) -> VersionStatus:
         """Return how a version is put together: a number in digits, `best` or `newest`."""

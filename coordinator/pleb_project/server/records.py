@@ -39,6 +39,8 @@ class ProjectRecord(msgspec.Struct, frozen=True):
     """The name of the family that it is a member of; empty: none."""
     online_keys: list[str] = []
     """Fingerprints of the online keys that were delegated to, the newest one last."""
+    untold: list[str] = []
+    """Addresses of coordinators that the project has left while they could not be told."""
 
     @property
     def link(self) -> AttachLink:

@@ -94,6 +94,11 @@ class Limits:
     """Of a request to a neighbour, and of its answer about what it has."""
     project_keys: int = 1024
     """Of a private project: one more for each time that somebody is removed."""
+    fleet_records: int = 200_000
+    """Hosts and accounts of a project that one coordinator tells the next one of."""
+    fleet_records_bytes: int = 64 * 1024 * 1024
+    credit: float = 1e30
+    """Of a host, in FLOPs: ten thousand of the fastest computers of today for a thousand years."""
     reader_characters: int = 200
     """What a reader of a private project is known by."""
     root_changes: int = 32

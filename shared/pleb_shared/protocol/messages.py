@@ -9,6 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pleb_shared.errors import RefusalCode
+from pleb_shared.protocol.fleet_records import BroughtRecords
 from pleb_shared.protocol.ids import Digest, KeyHex, ProjectName
 from pleb_shared.protocol.keys import check_public_key
 from pleb_shared.protocol.lan import LanKey
@@ -39,6 +40,7 @@ __all__ = [
     "Receipt",
     "ReceiptOutcome",
     "Received",
+    "RecordsRequest",
     "RefusalBody",
     "Role",
     "Runtime",
@@ -71,6 +73,8 @@ class PayloadType(StrEnum):
     ENROL_REPLY = "application/vnd.pleb.enrol-reply+json"
     WORK = "application/vnd.pleb.work+json"
     WORK_REPLY = "application/vnd.pleb.work-reply+json"
+    RECORDS_REQUEST = "application/vnd.pleb.records-request+json"
+    RECORDS = "application/vnd.pleb.records+json"
     LOG_HEAD = "application/vnd.pleb.log-head+json"
     ADMIN_LOGIN = "application/vnd.pleb.admin-login+json"
     ADMIN = "application/vnd.pleb.admin+json"
@@ -353,6 +357,25 @@ class PublishRequest(Struct, frozen=True):
     expires_at: Count
     history: History | None = None
     """The project goes on from its newest version; None: it begins, or is known there."""
+    records: BroughtRecords | None = None
+    """What the coordinator before this one has signed of the project's hosts."""
+
+
+class RecordsRequest(Struct, frozen=True):
+    """Asks for what the coordinator knows of a project's hosts; signed by the project's root key.
+
+    The answer is the envelope of a `FleetHead`, a line feed, and the lines.
+    """
+
+    protocols: Protocols
+    project: ProjectName
+    root_key: KeyHex
+    issued_at: Count
+    expires_at: Count
+
+    def __post_init__(self) -> None:
+        """Refuse a key that proves nothing."""
+        check_public_key(self.root_key)
 
 
 class BlobSlot(Struct, frozen=True):
