@@ -36,7 +36,7 @@ from pleb_shared.training.draws import NodeDraws
 from pleb_shared.training.dry_run import Cost, NoDraws, dry_run
 from pleb_shared.training.graph import TORCH_DTYPES, TORCH_ERRORS, CompiledGraph
 from pleb_shared.training.operators import find_operator
-from pleb_shared.training.preconditions import check_call
+from pleb_shared.training.preconditions.call import check_call
 from tests.soak.guarded import build_malloc, guarded
 from tests.soak.operator_calls import CALLS, Call, T
 

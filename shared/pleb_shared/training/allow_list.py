@@ -9,53 +9,22 @@ So there are no random operators (draws come from `training.drawing`), no `empty
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import torch
 
 from pleb_shared.training.preconditions import (
-    ADAPTIVE,
-    BATCH_NORM,
-    CDIST,
-    CLASSES,
-    COUNTS,
-    EINSUM,
-    EMBEDDING,
-    FLOATS,
-    FOLD,
-    GATHER,
-    GROUP_NORM,
-    HOUSEHOLDER,
-    INDEX,
-    INDEX_ADD,
-    INDEX_PUT,
-    INDEX_SELECT,
-    LABEL_MARGIN,
-    LOSS,
-    MARGIN,
-    NOTHING,
-    ONE_HOT,
-    PADDING,
-    PDIST,
-    PRELU,
-    PRODUCT,
-    SCATTER,
-    SHAPED_NORM,
-    SLICE,
-    SOLVE,
-    SORTED,
-    SQUARE,
-    TAKE,
-    UNFOLD,
-    WINDOWS,
-    Rule,
-    convolution,
-    grid_sampling,
-    pooling,
-    recurrent,
-    transposed_convolution,
-    upsampling,
+    algebra,
+    indices,
+    layers,
+    losses,
+    rule,
+    shapes,
+    windows,
 )
+
+if TYPE_CHECKING:
+    from pleb_shared.training.preconditions.rule import Rule
 
 __all__ = ["ALLOWED", "FACTORIES", "Allowed"]
 
@@ -86,12 +55,12 @@ _ALLOWED: Final[tuple[tuple[str, tuple[Rule, ...]], ...]] = (
         rad2deg.default clamp_min.Tensor clamp_max.Tensor special_i0e.default special_i1e.default
         special_i0.default special_i1.default special_entr.default special_log_ndtr.default
         special_erfcx.default i0.default
-     """, NOTHING),
+     """, rule.NOTHING),
     # Whole numbers are divided by our own code (`operators`): kernels trap on -2^63 / -1.
     ("""
         div.Tensor_mode div.Scalar_mode remainder.Scalar remainder.Tensor floor_divide.default
         fmod.Scalar fmod.Tensor
-     """, NOTHING),
+     """, rule.NOTHING),
     # Comparisons and choices.
     ("""
         eq.Tensor eq.Scalar ne.Tensor ne.Scalar lt.Tensor lt.Scalar le.Tensor le.Scalar gt.Tensor
@@ -101,7 +70,7 @@ _ALLOWED: Final[tuple[tuple[str, tuple[Rule, ...]], ...]] = (
         logical_xor.default isposinf.default isneginf.default signbit.default
         isnan.default isinf.default isfinite.default where.self where.ScalarOther
         where.ScalarSelf where.Scalar masked_fill.Scalar masked_fill.Tensor masked_fill_.Scalar
-     """, NOTHING),
+     """, rule.NOTHING),
     # Activations.
     ("""
         relu.default relu_.default relu6.default relu6_.default leaky_relu.default
@@ -111,66 +80,68 @@ _ALLOWED: Final[tuple[tuple[str, tuple[Rule, ...]], ...]] = (
         sigmoid.default sigmoid_.default tanh_.default softplus.default softmax.int
         log_softmax.int log_sigmoid.default logsumexp.default glu.default threshold.default
         threshold_.default hardshrink.default softshrink.default
-     """, NOTHING),
-    ("prelu.default", PRELU),
+     """, rule.NOTHING),
+    ("prelu.default", layers.PRELU),
     # Products.
     ("""
         linear.default matmul.default mm.default bmm.default addmm.default baddbmm.default
         mv.default dot.default outer.default addmv.default addbmm.default
-     """, PRODUCT),
-    ("einsum.default", EINSUM),
-    # Convolutions, norms, pooling, recurrent layers, embeddings.
-    ("conv1d.default conv1d.padding", convolution(1)),
-    ("conv2d.default conv2d.padding", convolution(2)),
-    ("conv3d.default conv3d.padding", convolution(3)),
-    ("conv_transpose1d.default", transposed_convolution(1)),
-    ("conv_transpose2d.input", transposed_convolution(2)),
-    ("conv_transpose3d.input", transposed_convolution(3)),
-    ("im2col.default", WINDOWS),
-    ("col2im.default", FOLD),
-    ("layer_norm.default rms_norm.default", SHAPED_NORM),
-    ("group_norm.default", GROUP_NORM),
-    ("batch_norm.default instance_norm.default", BATCH_NORM),
-    ("linalg_vector_norm.default renorm.default cosine_similarity.default", FLOATS),
-    ("max_pool1d.default avg_pool1d.default", pooling(1)),
-    ("max_pool2d.default avg_pool2d.default max_pool2d_with_indices.default", pooling(2)),
-    ("max_pool3d.default avg_pool3d.default max_pool3d_with_indices.default", pooling(3)),
+     """, algebra.PRODUCT),
+    ("einsum.default", algebra.EINSUM),
+    # Convolutions, norms, windows.pooling, layers.recurrent layers, embeddings.
+    ("conv1d.default conv1d.padding", windows.convolution(1)),
+    ("conv2d.default conv2d.padding", windows.convolution(2)),
+    ("conv3d.default conv3d.padding", windows.convolution(3)),
+    ("conv_transpose1d.default", windows.transposed_convolution(1)),
+    ("conv_transpose2d.input", windows.transposed_convolution(2)),
+    ("conv_transpose3d.input", windows.transposed_convolution(3)),
+    ("im2col.default", windows.WINDOWS),
+    ("col2im.default", windows.FOLD),
+    ("layer_norm.default rms_norm.default", layers.SHAPED_NORM),
+    ("group_norm.default", layers.GROUP_NORM),
+    ("batch_norm.default instance_norm.default", layers.BATCH_NORM),
+    ("linalg_vector_norm.default renorm.default cosine_similarity.default", rule.FLOATS),
+    ("max_pool1d.default avg_pool1d.default", windows.pooling(1)),
+    ("max_pool2d.default avg_pool2d.default max_pool2d_with_indices.default", windows.pooling(2)),
+    ("max_pool3d.default avg_pool3d.default max_pool3d_with_indices.default", windows.pooling(3)),
     ("""
         adaptive_avg_pool1d.default adaptive_avg_pool2d.default adaptive_avg_pool3d.default
         adaptive_max_pool2d.default adaptive_max_pool3d.default
-     """, ADAPTIVE),
-    ("upsample_nearest1d.vec upsample_linear1d.vec _upsample_nearest_exact1d.vec", upsampling(1)),
+     """, windows.ADAPTIVE),
+    ("""
+        upsample_nearest1d.vec upsample_linear1d.vec _upsample_nearest_exact1d.vec
+     """, windows.upsampling(1)),
     ("""
         upsample_nearest2d.vec upsample_bilinear2d.vec upsample_bicubic2d.vec
         _upsample_nearest_exact2d.vec _upsample_bilinear2d_aa.vec _upsample_bicubic2d_aa.vec
-     """, upsampling(2)),
+     """, windows.upsampling(2)),
     ("upsample_nearest3d.vec upsample_trilinear3d.vec _upsample_nearest_exact3d.vec",
-     upsampling(3)),
-    ("grid_sampler_2d.default", grid_sampling(2)),
-    ("grid_sampler_3d.default", grid_sampling(3)),
-    ("pixel_shuffle.default pixel_unshuffle.default", NOTHING),
-    ("_cdist_forward.default", CDIST),
-    ("_pdist_forward.default", PDIST),
-    ("embedding.default", EMBEDDING),
-    ("lstm.input", recurrent(4)),
-    ("gru.input", recurrent(3)),
+     windows.upsampling(3)),
+    ("grid_sampler_2d.default", windows.grid_sampling(2)),
+    ("grid_sampler_3d.default", windows.grid_sampling(3)),
+    ("pixel_shuffle.default pixel_unshuffle.default", rule.NOTHING),
+    ("_cdist_forward.default", algebra.CDIST),
+    ("_pdist_forward.default", algebra.PDIST),
+    ("embedding.default", layers.EMBEDDING),
+    ("lstm.input", layers.recurrent(4)),
+    ("gru.input", layers.recurrent(3)),
     # Losses.
-    ("cross_entropy_loss.default nll_loss.default nll_loss_nd.default", CLASSES),
+    ("cross_entropy_loss.default nll_loss.default nll_loss_nd.default", losses.CLASSES),
     ("""
         binary_cross_entropy.default binary_cross_entropy_with_logits.default mse_loss.default
         l1_loss.default smooth_l1_loss.default huber_loss.default kl_div.default
-     """, LOSS),
-    ("multi_margin_loss.default", MARGIN),
-    ("multilabel_margin_loss_forward.default", LABEL_MARGIN),
-    ("soft_margin_loss.default", LOSS),
+     """, losses.LOSS),
+    ("multi_margin_loss.default", losses.MARGIN),
+    ("multilabel_margin_loss_forward.default", losses.LABEL_MARGIN),
+    ("soft_margin_loss.default", losses.LOSS),
     # Linear algebra, whose kernels take square matrices of the shapes that torch checks.
     ("""
         linalg_cholesky_ex.default linalg_inv_ex.default linalg_matrix_exp.default
         _linalg_det.default _linalg_slogdet.default
-     """, SQUARE),
-    ("_linalg_solve_ex.default linalg_solve_triangular.default", SOLVE),
-    ("linalg_cross.default", FLOATS),
-    ("linalg_householder_product.default", HOUSEHOLDER),
+     """, algebra.SQUARE),
+    ("_linalg_solve_ex.default linalg_solve_triangular.default", algebra.SOLVE),
+    ("linalg_cross.default", rule.FLOATS),
+    ("linalg_householder_product.default", algebra.HOUSEHOLDER),
     # Reductions, orders, cumulative sums.
     ("""
         sum.default sum.dim_IntList mean.default mean.dim var.default var.dim var.correction
@@ -181,10 +152,10 @@ _ALLOWED: Final[tuple[tuple[str, tuple[Rule, ...]], ...]] = (
         prod.dim_int all.dims any.dims aminmax.default median.default median.dim nansum.default
         nanmedian.default nanmedian.dim mode.default count_nonzero.default count_nonzero.dim_IntList
         std_mean.correction norm.Scalar norm.ScalarOpt_dim
-     """, NOTHING),
-    ("kthvalue.default", COUNTS),
-    ("searchsorted.Tensor bucketize.Tensor", SORTED),
-    ("topk.default", COUNTS),
+     """, rule.NOTHING),
+    ("kthvalue.default", rule.COUNTS),
+    ("searchsorted.Tensor bucketize.Tensor", indices.SORTED),
+    ("topk.default", rule.COUNTS),
     # Views and copies.
     ("""
         permute.default transpose.int t.default flatten.using_ints squeeze.default squeeze.dim
@@ -195,31 +166,33 @@ _ALLOWED: Final[tuple[tuple[str, tuple[Rule, ...]], ...]] = (
         tril.default triu.default meshgrid.indexing copy_.default fill_.Scalar fill_.Tensor
         zero_.default diag_embed.default trace.default select_scatter.default slice_scatter.default
         diagonal_scatter.default
-     """, NOTHING),
+     """, rule.NOTHING),
     # A size of -1 stands for what is left, which torch computes and checks.
-    ("view.default reshape.default unflatten.int expand.default broadcast_to.default", NOTHING),
+    ("""
+        view.default reshape.default unflatten.int expand.default broadcast_to.default
+     """, rule.NOTHING),
     ("""
         repeat.default repeat_interleave.self_int split.Tensor split.sizes
         split_with_sizes.default chunk.default
-     """, COUNTS),
-    ("slice.Tensor", SLICE),
-    ("unfold.default", UNFOLD),
-    ("pad.default constant_pad_nd.default", PADDING),
+     """, rule.COUNTS),
+    ("slice.Tensor", shapes.SLICE),
+    ("unfold.default", shapes.UNFOLD),
+    ("pad.default constant_pad_nd.default", shapes.PADDING),
     # Indices, which the kernels compare with the sizes when they run.
-    ("index.Tensor", INDEX),
-    ("index_select.default", INDEX_SELECT),
-    ("index_add.default index_copy.default", INDEX_ADD),
-    ("index_fill.int_Scalar", INDEX_SELECT),
-    ("index_put.default index_put_.default", INDEX_PUT),
-    ("take.default", TAKE),
-    ("gather.default", GATHER),
-    ("scatter.src scatter.value scatter_add.default scatter_reduce.two", SCATTER),
-    ("one_hot.default", ONE_HOT),
+    ("index.Tensor", indices.INDEX),
+    ("index_select.default", indices.INDEX_SELECT),
+    ("index_add.default index_copy.default", indices.INDEX_ADD),
+    ("index_fill.int_Scalar", indices.INDEX_SELECT),
+    ("index_put.default index_put_.default", indices.INDEX_PUT),
+    ("take.default", indices.TAKE),
+    ("gather.default", indices.GATHER),
+    ("scatter.src scatter.value scatter_add.default scatter_reduce.two", indices.SCATTER),
+    ("one_hot.default", indices.ONE_HOT),
     # New tensors of the form of another.
     ("""
         full_like.default zeros_like.default ones_like.default new_zeros.default new_ones.default
         new_full.default
-     """, COUNTS),
+     """, rule.COUNTS),
 )  # fmt: skip
 """Names of operators with what must hold before each of them runs. A new operator needs both."""
 
@@ -228,7 +201,7 @@ _FACTORIES: Final[tuple[tuple[str, tuple[Rule, ...]], ...]] = (
         arange.default arange.start arange.start_step full.default zeros.default ones.default
         scalar_tensor.default linspace.default eye.default eye.m tril_indices.default
         triu_indices.default
-     """, COUNTS),
+     """, rule.COUNTS),
 )  # fmt: skip
 """New tensors; where they lie is not the graph's business."""
 

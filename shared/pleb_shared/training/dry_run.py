@@ -33,7 +33,7 @@ from pleb_shared.protocol.project import (
 )
 from pleb_shared.tensors.chunk_view import held_numbers
 from pleb_shared.training.graph import TORCH_DTYPES, TORCH_ERRORS, CompiledGraph, refusal
-from pleb_shared.training.preconditions import check_call
+from pleb_shared.training.preconditions.call import check_call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

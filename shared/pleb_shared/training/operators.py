@@ -15,18 +15,13 @@ from pleb_shared.training import drawing
 from pleb_shared.training.allow_list import ALLOWED, FACTORIES
 from pleb_shared.training.divisions import DIVISIONS
 from pleb_shared.training.medians import MEDIANS
-from pleb_shared.training.preconditions import (
-    ATTENTION,
-    DROPOUT,
-    MULTINOMIAL,
-    RANDOM,
-    RATE,
-    Parameter,
-    Rule,
-)
+from pleb_shared.training.preconditions import draws, layers
+from pleb_shared.training.preconditions.call import Parameter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pleb_shared.training.preconditions.rule import Rule
 
 __all__ = [
     "DRAWING",
@@ -89,19 +84,19 @@ def _drawing(
 _DRAWING: Final = {
     one.name: one
     for one in (
-        _drawing("aten.dropout.default", drawing.dropout, DROPOUT, 0),
-        _drawing("aten.feature_dropout.default", drawing.feature_dropout, DROPOUT, 0),
-        _drawing("aten.scaled_dot_product_attention.default", drawing.attention, ATTENTION),
-        _drawing("aten.rand.default", drawing.rand, RANDOM),
-        _drawing("aten.rand_like.default", drawing.rand_like, RANDOM),
-        _drawing("aten.randn.default", drawing.randn, RANDOM),
-        _drawing("aten.randn_like.default", drawing.randn_like, RANDOM),
-        _drawing("aten.randint.default", drawing.randint_below, RANDOM),
-        _drawing("aten.randint.low", drawing.randint, RANDOM),
-        _drawing("aten.randperm.default", drawing.randperm, RANDOM),
-        _drawing("aten.bernoulli.default", drawing.bernoulli, RANDOM),
-        _drawing("aten.exponential.default", drawing.exponential, RATE),
-        _drawing("aten.multinomial.default", drawing.multinomial, MULTINOMIAL),
+        _drawing("aten.dropout.default", drawing.dropout, layers.DROPOUT, 0),
+        _drawing("aten.feature_dropout.default", drawing.feature_dropout, layers.DROPOUT, 0),
+        _drawing("aten.scaled_dot_product_attention.default", drawing.attention, layers.ATTENTION),
+        _drawing("aten.rand.default", drawing.rand, draws.RANDOM),
+        _drawing("aten.rand_like.default", drawing.rand_like, draws.RANDOM),
+        _drawing("aten.randn.default", drawing.randn, draws.RANDOM),
+        _drawing("aten.randn_like.default", drawing.randn_like, draws.RANDOM),
+        _drawing("aten.randint.default", drawing.randint_below, draws.RANDOM),
+        _drawing("aten.randint.low", drawing.randint, draws.RANDOM),
+        _drawing("aten.randperm.default", drawing.randperm, draws.RANDOM),
+        _drawing("aten.bernoulli.default", drawing.bernoulli, draws.RANDOM),
+        _drawing("aten.exponential.default", drawing.exponential, draws.RATE),
+        _drawing("aten.multinomial.default", drawing.multinomial, draws.MULTINOMIAL),
     )
 }
 DRAWING: Final = frozenset(_DRAWING)

@@ -15,7 +15,7 @@ from pleb_shared.training.draws import NodeDraws
 from pleb_shared.training.dry_run import dry_run
 from pleb_shared.training.graph import CompiledGraph
 from pleb_shared.training.medians import MEDIANS
-from pleb_shared.training.preconditions import PDIST
+from pleb_shared.training.preconditions.algebra import PDIST
 
 RECURRENT = {"lstm": 4, "gru": 3}
 
