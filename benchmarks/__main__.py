@@ -12,6 +12,7 @@ from typing import Any, Final
 MODULES: Final[dict[str, str]] = {
     "aggregate": "benchmarks.aggregate",
     "chunks": "benchmarks.chunks",
+    "churn": "benchmarks.churn",
     "codec": "benchmarks.codec",
     "cycle": "benchmarks.cycle",
     "dispatch": "benchmarks.dispatch",

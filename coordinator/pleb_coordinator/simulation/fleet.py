@@ -167,7 +167,11 @@ class SimulatedHost:
     """Of its next event; earlier ones are void."""
     waits: bool = False
     waiting_since: float | None = None
+    waiting_for_unit: float = 0.0
+    """Seconds up to now, over all requests that got none."""
     waited_seconds: float = 0.0
+    waits_for_units: list[float] = field(default_factory=list)
+    """Seconds that it waited for each unit that it got, while its PC was on and free."""
     busy_seconds: float = 0.0
     caught_after: int | None = None
     """Results that it had delivered when it was first convicted or banned."""
@@ -472,6 +476,7 @@ class Fleet:
         if host.waiting_since is not None:
             waited = host.presence.on_between(host.waiting_since, self.clock.now)
             host.waited_seconds += waited
+            host.waiting_for_unit += waited
             host.waiting_since = None
         host.sequence += 1
         self.requests += 1
@@ -539,6 +544,8 @@ class Fleet:
         for manifest in answered.manifests:
             self._begin(host, manifest)
         if answered.manifests:
+            host.waits_for_units.append(host.waiting_for_unit)
+            host.waiting_for_unit = 0.0
             if host.waits:
                 self._wake(_MORE_WOKEN)
             host.waits = False

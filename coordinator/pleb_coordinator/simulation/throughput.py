@@ -32,6 +32,8 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     """Part of all finished work that is in the model."""
     waited: float
     """Part of the time in which free PCs had nothing to compute."""
+    wait_p50_s: float
+    """Median of the seconds that free PCs waited for a unit."""
     lost_units: int
     """Finished results that were refused because they came too late."""
     late_units: int
@@ -97,6 +99,7 @@ def throughput_of(fleet: Fleet, from_hours: float) -> Throughput:
         useful_work=(in_model + checks) / max(1, finished),
         in_model=in_model / max(1, finished),
         waited=_waited(fleet.hosts, fleet.clock.now),
+        wait_p50_s=statistics.median(wait for host in fleet.hosts for wait in host.waits_for_units),
         lost_units=sum(len(host.refused) for host in fleet.hosts),
         late_units=late,
         in_window=_in_window(fleet.hosts),
