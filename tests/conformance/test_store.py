@@ -150,7 +150,7 @@ def seeker(host, now=NOW):
 def take(tx, project, host, purpose=Purpose.PRIMARY, limit=1, now=NOW):
     found = tx.assignments.candidates(project.id, purpose, seeker(host, now), limit)
     for assignment, _ in found:
-        assert tx.assignments.lease(assignment, host, "n" * 32, now, now + 100)
+        tx.assignments.lease(assignment, host, "n" * 32, now, now + 100)
     return [tx.assignments.get(assignment.id) for assignment, _ in found]
 
 
@@ -396,8 +396,9 @@ class TestAssignments:
         candidates = tx.assignments.candidates(project.id, Purpose.PRIMARY, seeker(a), 9)
         assert [u.position for _, u in candidates] == [0, 1, 2]
         first = candidates[0][0]
-        assert tx.assignments.lease(first, a, "n" * 32, NOW, NOW + 5)
-        assert not tx.assignments.lease(first, b, "m" * 32, NOW, NOW + 5)
+        tx.assignments.lease(first, a, "n" * 32, NOW, NOW + 5)
+        tx.assignments.lease(first, b, "m" * 32, NOW, NOW + 5)
+        assert tx.assignments.get(first.id).host == a.id
         assert [pair[0].id for pair in tx.assignments.in_hand(a.id)] == [first.id]
         assert tx.assignments.in_hand(b.id) == []
         assert tx.assignments.leases(a.id) == {first.id: Purpose.PRIMARY}

@@ -440,6 +440,13 @@ class UnitRow(Record, frozen=True):
     """What a host must have for its chunk; 0: any does, or no host has had the unit yet."""
 
 
+class OfferedUnit(UnitRow, frozen=True):
+    """A unit that a host may have."""
+
+    copies: int
+    """Its assignments, of whatever state; 1: this one is the first, and nobody has had it."""
+
+
 class Assignment(Record, frozen=True):
     """One copy of a unit, for one host."""
 

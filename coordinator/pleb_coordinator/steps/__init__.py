@@ -41,7 +41,7 @@ from pleb_coordinator.home.keys import OnlineKeys, read_secret
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pleb_coordinator.blobs.store import Blobs
     from pleb_coordinator.core.records import Host, Project
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.home.layout import Home
     from pleb_coordinator.store.transaction import Transaction
 
-__all__ = ["Deps", "RequestContext", "deps_of", "open_blobs"]
+__all__ = ["Deps", "HostChanges", "RequestContext", "deps_of", "open_blobs"]
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,15 @@ def open_blobs(home: Home, config: CoordinatorConfig) -> Blobs:
     return blobs
 
 
+@dataclass
+class HostChanges:
+    """What a request changes in its host's row; `serve` stores it with what else it has seen."""
+
+    shards: Sequence[int] | None = None
+    """The first shards of its last units."""
+    paced_until: float | None = None
+
+
 @dataclass(frozen=True)
 class RequestContext:
     """What stays the same while one work request is served."""
@@ -127,3 +136,4 @@ class RequestContext:
     """By when the host must be done, as it says; None: it need not."""
     usually_free_seconds: float | None = None
     """For how long the host probably stays free, as it says; None: it does not know."""
+    changes: HostChanges = field(default_factory=HostChanges)

@@ -77,7 +77,7 @@ def _with_room(
         waited = context.now - assignment.created_at
         if unit.chunk != FULL and unit.batches_per_step > 1:  # a warm start trains all of it
             continue
-        is_new = unit.chunk != FULL and len(tx.assignments.of_unit(unit.id)) == 1
+        is_new = unit.chunk != FULL and tx.assignments.copies(unit) == 1
         if not is_new or room_for_chunks(metadata, given, strong, waited, usual):
             given += is_new
             found.append((assignment, unit))
@@ -127,12 +127,15 @@ def keep_chunk(context: RequestContext, unit: UnitRow) -> None:
     before = tx.units.get(unit.id)
     if (before.chunk, before.memory_bytes) == (unit.chunk, unit.memory_bytes):
         return
-    for assignment in tx.assignments.of_unit(unit.id):
-        if assignment.state is AssignmentState.EXPIRED:
-            tx.assignments.move(assignment, AssignmentEvent.CANCELLED)
+    if tx.assignments.copies(unit) > 1:
+        for assignment in tx.assignments.of_unit(unit.id):
+            if assignment.state is AssignmentState.EXPIRED:
+                tx.assignments.move(assignment, AssignmentEvent.CANCELLED)
     tx.units.set_chunk(unit.id, unit.chunk, unit.memory_bytes)
 
 
 def _may_change_chunk(context: RequestContext, unit: UnitRow) -> bool:
     """Whether nobody computes the unit, and no result of it is here."""
-    return not context.tx.assignments.is_computed(unit.id)
+    assignments = context.tx.assignments
+    return assignments.copies(unit) == 1 or not assignments.is_computed(unit.id)
+

@@ -63,7 +63,7 @@ def for_new_host(context: RequestContext, place: int) -> list[tuple[Assignment, 
     if unit is None:
         return []
     seconds = project.median_step_seconds * whole_steps(unit, project.facts)
-    tx.hosts.set_pace(host.id, now + exam_pace_seconds(seconds, host.setbacks))
+    context.changes.paced_until = now + exam_pace_seconds(seconds, host.setbacks)
     return lease_more(context, [unit], Purpose.EXAM, place)
 
 

@@ -71,7 +71,7 @@ def fitted(
         if steps is None:
             break
         shown = unit
-        if len(context.tx.assignments.of_unit(unit.id)) > 1:  # another host may still deliver it
+        if context.tx.assignments.copies(unit) > 1:  # another host may still deliver it
             if unit.local_steps > steps:
                 continue
         elif steps < unit.local_steps:

@@ -233,7 +233,7 @@ def _for_proven(context: RequestContext, room: int, place: int) -> list[tuple[As
         seconds = host.fastest_step_seconds or host.seconds_per_step or 0.0
         steps = sum(whole_steps(unit, context.project.facts) for _, unit in found)
         pace = context.project.metadata.verification.pace * seconds * steps
-        context.tx.hosts.set_pace(host.id, context.now + pace)
+        context.changes.paced_until = context.now + pace
     return found
 
 

@@ -33,7 +33,7 @@ def lease(
         given.append((give(context, assignment, unit, context.now + length), unit))
     had = host.had_shards
     if (has := with_shards(had, [unit for _, unit in given])) != had:
-        context.tx.hosts.set_shards(host.id, has)
+        context.changes.shards = has
     return given
 
 

@@ -154,6 +154,7 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
     payload = strict_json.encode(statement)
     online_key = deps.online_keys.of(project.metadata.delegation.online_key)
     reply = sign_payload(payload, PayloadType.WORK_REPLY, online_key)
+    given = context.changes.shards
     seen = Seen(
         sequence=request.sequence,
         request_digest=asked.digest,
@@ -164,6 +165,8 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
         asked=request.max_units > 0,
         refuses=request.refuses,
         memory_bytes=request.memory_bytes,
+        shards=None if given is None else " ".join(map(str, given)),
+        paced_until=context.changes.paced_until,
     )
     tx.hosts.saw(host.id, seen)
     if request.received is not None and before is None:

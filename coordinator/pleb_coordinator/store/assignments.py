@@ -15,6 +15,7 @@ from pleb_coordinator.core.records import (
     Assignment,
     Host,
     NewAssignment,
+    OfferedUnit,
     Purpose,
     Record,
     StoredDelta,
@@ -39,12 +40,14 @@ FREE_TO_ALL_SECONDS: Final = 60.0
 FORGIVEN_SECONDS: Final = 600.0
 """After this time a host may try a unit again that it gave back."""
 _ALWAYS: Final = 1e18
+_LEASED: Final = next_assignment_state(AssignmentState.UNSENT, AssignmentEvent.ISSUED)
 _CANCELLED: Final = next_assignment_state(AssignmentState.UNSENT, AssignmentEvent.CANCELLED)
 
 _ASSIGNMENT: Final = Rows(Assignment)
 _DELTA: Final = Rows(StoredDelta)
 _NEW: Final = Rows(NewAssignment)
 _UNIT: Final = Rows(UnitRow)
+_OFFERED: Final = Rows(OfferedUnit)
 _PURPOSES: Final = {purpose.value: purpose for purpose in Purpose}
 _COLUMNS: Final = len(Assignment.__struct_fields__)
 
@@ -100,6 +103,10 @@ class Assignments(TableGroup):
         """Return all assignments of a unit, oldest first."""
         return _ASSIGNMENT.all(self._db.execute(sql.ASSIGNMENTS_OF_UNIT, unit=unit))
 
+    def copies(self, unit: UnitRow) -> int:
+        """Return how many assignments a unit has, of whatever state."""
+        return unit.copies if isinstance(unit, OfferedUnit) else len(self.of_unit(unit.id))
+
     def reported(self, unit: int) -> list[Assignment]:
         """Return the unit's assignments with a result that has no verdict yet."""
         return _ASSIGNMENT.all(self._db.execute(sql.REPORTED, unit=unit))
@@ -127,7 +134,7 @@ class Assignments(TableGroup):
 
     def candidates(
         self, project: int, purpose: Purpose, seeker: Seeker, limit: int
-    ) -> list[tuple[Assignment, UnitRow]]:
+    ) -> list[tuple[Assignment, OfferedUnit]]:
         """Return unsent assignments that the seeker may take, oldest first.
 
         Those that were drawn for one host are not among them: see `drawn_for`. No host gets a
@@ -152,13 +159,13 @@ class Assignments(TableGroup):
                 limit=limit,
                 **where,
             )
-            return [_pair(row) for row in rows]
-        found: list[tuple[Assignment, UnitRow]] = []
+            return [_offer(row) for row in rows]
+        found: list[tuple[Assignment, OfferedUnit]] = []
         for only in (True, False):
             rows = self._db.execute(
                 sql.CANDIDATES_FOR_TRUSTED, trusted_only=only, limit=limit - len(found), **where
             )
-            found.extend(_pair(row) for row in rows)
+            found.extend(_offer(row) for row in rows)
         return found
 
     def drawn_for(self, host: int) -> list[tuple[Assignment, UnitRow]]:
@@ -244,12 +251,13 @@ class Assignments(TableGroup):
 
     def lease(
         self, assignment: Assignment, host: Host, nonce: str, now: float, until: float
-    ) -> bool:
-        """Issue an unsent assignment to a host. Returns and raises as `move`."""
-        return self._move(
+    ) -> None:
+        """Issue to a host an assignment that this transaction has found unsent."""
+        self._db.execute(
             sql.LEASE,
-            assignment,
-            AssignmentEvent.ISSUED,
+            assignment=assignment.id,
+            before=AssignmentState.UNSENT,
+            after=_LEASED,
             host=host.id,
             account=host.account,
             network=host.network,
@@ -373,3 +381,7 @@ class Assignments(TableGroup):
 
 def _pair(row: tuple[Any, ...]) -> tuple[Assignment, UnitRow]:
     return _ASSIGNMENT.record(row[:_COLUMNS]), _UNIT.record(row[_COLUMNS:])
+
+
+def _offer(row: tuple[Any, ...]) -> tuple[Assignment, OfferedUnit]:
+    return _ASSIGNMENT.record(row[:_COLUMNS]), _OFFERED.record(row[_COLUMNS:])

@@ -30,6 +30,7 @@ __all__ = [
     "StoreAwayError",
     "StoreUnavailableError",
     "check_revision",
+    "is_of_the_store",
     "storage_full",
     "store_is_away",
     "store_is_busy",
@@ -82,6 +83,16 @@ class Connection(Protocol):
             Refusal: `storage_full`, or `internal` while the database is busy or away; here, where
                 its result or that of a later statement is looked at, or in `settle`.
         """
+
+    def recall(self, sql: str, /, **parameters: object) -> list[Any]:
+        """Return a query's rows, remembered for as long as they cannot have changed.
+
+        See `store.recall`. For what many requests need and few change. Raises as `execute`.
+        """
+
+    @property
+    def changes(self) -> int:
+        """A number that grows when a statement of this connection may have changed a row."""
 
     def expect(self, sql: str, /, **parameters: object) -> None:
         """Say that this query is likely to be run soon, so that it need not be waited for then.
@@ -154,6 +165,12 @@ class StoreUnavailableError(Refusal):
 
     def __init__(self, message: str) -> None:
         super().__init__(RefusalCode.INTERNAL, message, retry_after_seconds=5)
+
+
+def is_of_the_store(error: Exception) -> bool:
+    """Whether the store itself has failed, not what was asked of it: to ask again is no use now."""
+    full = isinstance(error, Refusal) and error.code is RefusalCode.STORAGE_FULL
+    return full or isinstance(error, StoreUnavailableError)
 
 
 def store_is_busy() -> StoreUnavailableError:

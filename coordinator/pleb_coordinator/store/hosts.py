@@ -73,6 +73,10 @@ class Seen(Record, frozen=True):
     """Whether it asked for units (`max_units` > 0)."""
     refuses: str = ""
     memory_bytes: int | None = None
+    shards: str | None = None
+    """The first shards of its last units, as `Host.shards`; None: as before."""
+    paced_until: float | None = None
+    """When it may have its next exam or first try; None: as before."""
 
 
 class Hosts(TableGroup):
@@ -220,10 +224,6 @@ class Hosts(TableGroup):
         """Store the host's speed."""
         self._db.execute(sql.SET_SPEED, host=host, seconds_per_step=seconds_per_step)
 
-    def set_shards(self, host: int, shards: Sequence[int]) -> None:
-        """Store the first shards of the host's last units."""
-        self._db.execute(sql.SET_SHARDS, host=host, shards=" ".join(map(str, shards)))
-
     def set_standing(self, host: int, standing: Standing) -> None:
         """Store the host's standing."""
         self._db.execute(sql.SET_STANDING, host=host, **_STANDING.parameters(standing))
@@ -231,10 +231,6 @@ class Hosts(TableGroup):
     def set_fastest(self, host: int, seconds: float) -> None:
         """Store the least time of a step in the host's recent confirmed results."""
         self._db.execute(sql.SET_FASTEST, host=host, seconds=seconds)
-
-    def set_pace(self, host: int, until: float) -> None:
-        """Store when the host may have its next exam or first try."""
-        self._db.execute(sql.SET_PACE, host=host, until=until)
 
     def proven(self, project: int) -> list[int]:
         """Return the ids of all proven hosts, seen lately or not."""
@@ -339,7 +335,8 @@ class Calibrations(TableGroup):
 
     def find_class(self, project: int, digest: str) -> CalibrationClass | None:
         """Return the class, or None."""
-        return _CLASS.first(self._db.execute(sql.FIND_CLASS, project=project, digest=digest))
+        found = self._db.recall(sql.FIND_CLASS, project=project, digest=digest)
+        return _CLASS.record(found[0]) if found else None
 
     def classes(self, project: int) -> list[CalibrationClass]:
         """Return all classes, oldest first."""

@@ -41,6 +41,13 @@ from pleb_coordinator.store.engine import (
     store_is_away,
     store_is_busy,
 )
+from pleb_coordinator.store.recall import (
+    Recalled,
+    changes_nothing,
+    is_query,
+    table_written,
+    tables_read,
+)
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 
 if TYPE_CHECKING:
@@ -88,8 +95,6 @@ _NOT_DURABLE: Final = b"SET LOCAL synchronous_commit = off; "
 _ANNOUNCE: Final = f"SELECT pg_notify('{_CHANNEL}', nextval('commit_numbers')::text); ".encode()
 _NAMED: Final = re.compile(r"(?<![:\w]):([a-z]\w*)")
 _LIMIT: Final = re.compile(r"\bLIMIT :(\w+)\b(?! OFFSET)")
-_CHANGES: Final = re.compile(r"\s*(?:INSERT INTO|UPDATE)\s+(\w+)")
-_TABLES: Final = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)")
 REWORDED: Final = {
     query: query.replace(
         "a.trusted_only = :trusted_only",
@@ -196,6 +201,8 @@ class PostgresConnection:
         """Whether the answer to the end of one has still to be read."""
         self._expected: dict[tuple[str, frozenset[tuple[str, object]]], _Cursor] = {}
         """Queries of this transaction that were sent ahead, by text and parameters."""
+        self._recalled = Recalled()
+        self._changes = 0
         self._prepared: dict[str, tuple[bytes, tuple[str, ...], bool]] = {}
         self._transformer = Transformer(_ADAPTING)
         self._wrote = False
@@ -215,23 +222,39 @@ class PostgresConnection:
 
     def expect(self, sql: str, /, **parameters: object) -> None:
         """Send a query that is likely to be run soon, as `Connection.expect`."""
-        self._expected[sql, frozenset(parameters.items())] = self._send(sql, parameters)
+        if self._recalled.find(sql, parameters) is None:
+            self._expected[sql, frozenset(parameters.items())] = self._send(sql, parameters)
+
+    def recall(self, sql: str, /, **parameters: object) -> list[Any]:
+        """Return a query's rows, as `Connection.recall`."""
+        found = self._recalled.find(sql, parameters)
+        if found is None:
+            found = self.execute(sql, **parameters).fetchall()
+            if not self._reads:  # only who writes learns of others' commits
+                self._recalled.keep(sql, parameters, found)
+        return found
+
+    @property
+    def changes(self) -> int:
+        """Return how many statements may have changed rows, as `Connection.changes`."""
+        return self._changes
 
     def execute(self, sql: str, /, **parameters: object) -> _Cursor:
         """Run a statement, as `Connection.execute`."""
+        self._recalled.forget(sql)
         if self._expected:
-            if _is_query(sql):
+            if is_query(sql):
                 expected = self._expected.pop((sql, frozenset(parameters.items())), None)
                 if expected is not None:
                     return expected
-            elif not sql.startswith(("SAVEPOINT", "RELEASE")):
+            elif not changes_nothing(sql):
                 self._expect_no_more(sql)
         return self._send(sql, parameters)
 
     def _expect_no_more(self, sql: str) -> None:
         """Forget what was sent ahead and would find something else after this statement."""
-        changed = _written(sql)
-        for key in [key for key in self._expected if not changed or changed in _read(key[0])]:
+        changed = table_written(sql)
+        for key in [key for key in self._expected if not changed or changed in tables_read(key[0])]:
             del self._expected[key]
 
     def _send(self, sql: str, parameters: Mapping[str, object]) -> _Cursor:
@@ -253,6 +276,7 @@ class PostgresConnection:
         except psycopg.OperationalError as error:
             self._lose_all()
             raise store_is_away() from error
+        self._changes += writes
         self._sent.append(_Cursor(self, writes=writes))
         return self._sent[-1]
 
@@ -324,6 +348,7 @@ class PostgresConnection:
 
         They are sent together: a round of a thousand units must not wait for a thousand answers.
         """
+        self._recalled.forget(sql)
         self._expect_no_more(sql)
         self.settle()
         name, names, _ = self._prepared.get(sql) or self._prepare(sql)
@@ -331,6 +356,7 @@ class PostgresConnection:
         for start in range(0, len(rows), _BATCH):
             self._run_batch(name, rows[start : start + _BATCH])
         self._wrote = self._wrote or bool(rows)
+        self._changes += len(rows)
 
     def begin(self, *, write: bool, durable: bool = True) -> None:
         """Begin a transaction, as `Connection.begin`."""
@@ -344,6 +370,7 @@ class PostgresConnection:
         result = self._begin(text)
         number = int(result.get_value(0, 0) or 0)
         if number != self._own:
+            self._recalled.forget_all()
             self._seen = max(self._seen, number)
         self._own = number + 1  # what this transaction gets, if it changes anything
 
@@ -392,6 +419,7 @@ class PostgresConnection:
             pq.TransactionStatus.INTRANS,
             pq.TransactionStatus.INERROR,
         }:
+            self._recalled.forget_all()
             self._pg.exec_(b"ROLLBACK")  # if it was lost meanwhile, it is undone all the same
 
     def _end_read(self) -> None:
@@ -451,6 +479,7 @@ class PostgresConnection:
         """Connect. Raises `InputError`."""
         self._pg = pq.PGconn.connect(self._conninfo)
         self._sent = []
+        self._recalled.forget_all()
         self._ended = self._reads = False
         self._prepared = {}
         self._transformer = Transformer(_ADAPTING)
@@ -524,7 +553,7 @@ class PostgresConnection:
         self.settle()
         text = _NAMED.sub(number, sql.replace("rowid", "ctid"))
         name = f"s{len(self._prepared)}".encode()
-        writes = not _is_query(text) and not text.startswith(_SAVEPOINTS)
+        writes = not is_query(text) and not text.startswith(_SAVEPOINTS)
         self._ask(self._pg.prepare, name, text.encode())
         self._prepared[sql] = (name, tuple(names), writes)
         return self._prepared[sql]
@@ -582,24 +611,6 @@ _BATCH: Final = 256
 _GOOD: Final = {pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK}
 _SYNC: Final = pq.ExecStatus.PIPELINE_SYNC
 _SAVEPOINTS: Final = ("SAVEPOINT", "ROLLBACK TO", "RELEASE")
-
-
-@functools.cache
-def _is_query(sql: str) -> bool:
-    return sql.lstrip().startswith("SELECT")
-
-
-@functools.cache
-def _written(sql: str) -> str:
-    """Return the table that a statement changes; empty: more than one, or who knows."""
-    found = _CHANGES.match(sql)
-    return found[1] if found is not None else ""
-
-
-@functools.cache
-def _read(sql: str) -> frozenset[str]:
-    """Return the tables that a query reads."""
-    return frozenset(_TABLES.findall(sql))
 
 
 @functools.cache

@@ -83,12 +83,11 @@ class Projects(TableGroup):
 
     def find(self, name: str) -> Project:
         """Return the project of that name. Raises `Refusal` unknown_project."""
-        return self._project(self._db.execute(sql.FIND_PROJECT, name=name).fetchone(), name)
+        return self._project(self._db.recall(sql.FIND_PROJECT, name=name), name)
 
     def get(self, project: int) -> Project:
         """Return the project with that id. Raises `Refusal` unknown_project."""
-        row = self._db.execute(sql.GET_PROJECT, project=project).fetchone()
-        return self._project(row, str(project))
+        return self._project(self._db.recall(sql.GET_PROJECT, project=project), str(project))
 
     def names(self) -> list[str]:
         """Return every project's name, oldest project first."""
@@ -236,9 +235,10 @@ class Projects(TableGroup):
             sql.THIN_EVALUATIONS, project=project, epoch=epoch, before=before, step=step
         )
 
-    def _project(self, row: tuple[Any, ...] | None, name: str) -> Project:
-        if row is None:
+    def _project(self, rows: list[tuple[Any, ...]], name: str) -> Project:
+        if not rows:
             raise unknown_project(name)
+        (row,) = rows
         before, project = self._found.get(row[0], (None, None))
         if project is None or row != before:
             values = dict(zip(Project.__struct_fields__, row[:_PROJECT_COLUMNS], strict=False))
@@ -335,14 +335,13 @@ class Versions(TableGroup):
             LookupError: there is no such version.
             InputError: its tensors are not kept any more.
         """
-        row = self._db.execute(
-            sql.VERSION_SOURCE, project=project, epoch=epoch, number=number
-        ).fetchone()
-        if row is None:
+        rows = self._db.recall(sql.VERSION_SOURCE, project=project, epoch=epoch, number=number)
+        if not rows:
             raise _no_version(project, epoch, number)
-        if row[0] is None:
+        ((source,),) = rows
+        if source is None:
             raise version_not_kept(number)
-        return _SOURCE.decode(row[0])
+        return _SOURCE.decode(source)
 
     def norms(self, project: int, epoch: int, number: int) -> tuple[float, ...]:
         """Return a version's norms, as `source` returns its source. Raises `LookupError`."""

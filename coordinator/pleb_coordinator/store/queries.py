@@ -430,7 +430,8 @@ ORDER BY a.id
 # An earlier assignment of the same unit rules a host out, unless it came to nothing: a host
 # that gave the unit back may try again once it is forgiven.
 _CANDIDATES: Final = f"""
-SELECT {_ASSIGNMENT_AND_UNIT} FROM assignments a JOIN units u ON u.id = a.unit
+SELECT {_ASSIGNMENT_AND_UNIT}, (SELECT count(*) FROM assignments c WHERE c.unit = a.unit)
+FROM assignments a JOIN units u ON u.id = a.unit
 WHERE a.state = 'unsent' AND a.project = :project AND a.purpose = :purpose
   AND a.trusted_only = :trusted_only AND a.for_host IS NULL
   AND a.for_class IN ('', :determinism_class)
@@ -720,7 +721,9 @@ SAW: Final = """
 UPDATE hosts
 SET sequence = :sequence, request_digest = :request_digest, network = :network,
     agent = :agent, refuses = :refuses, memory_bytes = :memory_bytes, last_seen = :at,
-    last_asked = CASE WHEN :asked = 1 THEN :at ELSE last_asked END
+    last_asked = CASE WHEN :asked = 1 THEN :at ELSE last_asked END,
+    shards = coalesce(:shards, shards),
+    paced_until = coalesce(:paced_until, paced_until)
 WHERE id = :host
 """
 SET_TEAM: Final = tuple(
@@ -760,7 +763,6 @@ UPDATE hosts SET runtime = :runtime, determinism_class = :determinism_class WHER
 """
 SET_SPEED: Final = "UPDATE hosts SET seconds_per_step = :seconds_per_step WHERE id = :host"
 SET_UPLOAD_SPEED: Final = "UPDATE hosts SET upload_bytes_per_second = :speed WHERE id = :host"
-SET_SHARDS: Final = "UPDATE hosts SET shards = :shards WHERE id = :host"
 SET_STANDING: Final = """
 UPDATE hosts
 SET record = :record, proven = :proven, suspended_by = :suspended_by, recent = :recent,
@@ -769,7 +771,6 @@ SET record = :record, proven = :proven, suspended_by = :suspended_by, recent = :
 WHERE id = :host
 """
 SET_FASTEST: Final = "UPDATE hosts SET fastest_step_seconds = :seconds WHERE id = :host"
-SET_PACE: Final = "UPDATE hosts SET paced_until = :until WHERE id = :host"
 PROVEN_HOSTS: Final = "SELECT id FROM hosts WHERE project = :project AND proven = 1"
 COUNT_FLEET: Final = f"""
 SELECT {_VOICES}, count(CASE WHEN h.proven = 1 THEN 1 END),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.records import (
@@ -20,6 +20,7 @@ from pleb_coordinator.core.records import (
 )
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_coordinator.store.engine import PROBES, check_revision, storage_full, store_is_busy
+from pleb_coordinator.store.recall import Recalled
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.messages import Role, Verdict
 from pleb_shared.protocol.unit import UnitKind
@@ -68,6 +69,12 @@ class SqliteConnection:
             message = f"There is no store at {path}: run `pleb-coordinator init`."
             raise InputError(message)
         self._durable = True
+        self._recalled = Recalled()
+        self._recalls = False
+        """Whether this transaction has looked if others have committed."""
+        self._seen_commits = -1
+        self._changes_before = 0
+        """Of this transaction."""
         try:
             self._db = sqlite3.connect(
                 path,
@@ -114,10 +121,28 @@ class SqliteConnection:
         Raises:
             Refusal: `storage_full`, or `internal` while another process blocks the database.
         """
+        self._recalled.forget(sql)
         try:
             return self._db.execute(sql, parameters)
         except sqlite3.OperationalError as error:
             raise _translated(error) from error
+
+    def recall(self, sql: str, /, **parameters: object) -> list[Any]:
+        """Return a query's rows, as `Connection.recall`."""
+        if not self._recalls:
+            self._recalls = True
+            before, self._seen_commits = self._seen_commits, self.commit_count()
+            if self._seen_commits != before:
+                self._recalled.forget_all()
+        found = self._recalled.find(sql, parameters)
+        if found is None:
+            found = self._recalled.keep(sql, parameters, self.execute(sql, **parameters).fetchall())
+        return found
+
+    @property
+    def changes(self) -> int:
+        """Return how many rows were changed so far, as `Connection.changes`."""
+        return self._db.total_changes
 
     def expect(self, sql: str, /, **parameters: object) -> None:
         """A query is not waited for: it runs in this process."""
@@ -127,8 +152,16 @@ class SqliteConnection:
 
     def execute_each(self, sql: str, parameters: Iterable[Mapping[str, object]]) -> None:
         """Run a statement once for each set of parameters. Raises as `execute`."""
+        self._recalled.forget(sql)
         try:
             self._db.executemany(sql, parameters)
+        except sqlite3.OperationalError as error:
+            raise _translated(error) from error
+
+    def _run(self, sql: str) -> None:
+        """Run a statement that changes no row. Raises as `execute`."""
+        try:
+            self._db.execute(sql)
         except sqlite3.OperationalError as error:
             raise _translated(error) from error
 
@@ -138,17 +171,20 @@ class SqliteConnection:
         Its commit survives a power cut only if it is `durable`, and then it waits for the disk.
         """
         if durable != self._durable:
-            self.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._run(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._durable = durable
-        self.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+        self._recalls, self._changes_before = False, self.changes
+        self._run("BEGIN IMMEDIATE" if write else "BEGIN")
 
     def commit(self) -> None:
         """End the transaction and keep what it has changed. Raises as `execute`."""
-        self.execute("COMMIT")
+        self._run("COMMIT")
 
     def rollback(self) -> None:
         """Undo the transaction, if one is open."""
         if self._db.in_transaction:
+            if self.changes != self._changes_before:
+                self._recalled.forget_all()
             self._db.execute("ROLLBACK")
 
     def compact(self) -> None:

@@ -72,6 +72,11 @@ class Transaction:
         self.removal = Removal(db)
         self.references = References(db)
 
+    @property
+    def changes(self) -> int:
+        """A number that grows when a statement may have changed a row."""
+        return self._db.changes
+
     def expect_request(self, project: str, fingerprint: str) -> None:
         """Say that a host's request is about to be looked at."""
         self._db.expect(sql.FIND_PROJECT, name=project)
