@@ -821,3 +821,45 @@ class TestFleet:
         assert tx.projects.extend(project.id)
         assert not tx.projects.extend(project.id)
         assert tx.projects.get(project.id).extended
+
+
+class TestRecall:
+    def count(self, tx):
+        return tx._db.recall("SELECT count(*) FROM events")[0][0]
+
+    def test_what_this_connection_changes_is_read_again(self, store):
+        with store.write() as tx:
+            assert self.count(tx) == 0
+            tx.events.add(1, 0.0, "one")
+            assert self.count(tx) == 1
+        with store.write() as tx:
+            assert self.count(tx) == 1
+            tx.audit.add(0.0, "who", "what", "", {})  # another table
+            assert self.count(tx) == 1
+
+    def test_what_another_connection_changes_is_read_again(self, stores):
+        one, other = stores(), stores()
+        for before in range(3):
+            with one.write() as tx:
+                assert self.count(tx) == before
+                assert self.count(tx) == before
+            with other.write() as tx:
+                tx.events.add(1, 0.0, "theirs")
+            with one.read() as tx:
+                assert self.count(tx) == before + 1
+
+    def test_what_was_undone_is_read_again(self, store):
+        with store.write() as tx:
+            with pytest.raises(ZeroDivisionError), tx.savepoint():
+                undone_event(self, tx)
+            assert self.count(tx) == 0
+        with pytest.raises(ZeroDivisionError), store.write() as tx:
+            undone_event(self, tx)
+        with store.write() as tx:
+            assert self.count(tx) == 0
+
+
+def undone_event(test, tx):
+    tx.events.add(1, 0.0, "undone")
+    assert test.count(tx) == 1
+    raise ZeroDivisionError

@@ -48,6 +48,28 @@ def test_a_failing_one_undoes_only_itself(store):
     assert stored(store) == 2
 
 
+def test_only_a_failure_after_a_change_makes_all_run_again(store):
+    runs = []
+
+    def refused(tx):
+        runs.append("refused")
+        raise LookupError
+
+    def counted(tx):
+        runs.append("counted")
+        return add(1)(tx)
+
+    async def run(*functions):
+        group = GroupCommit(store)
+        jobs = [group.run(function) for function in functions]
+        return await asyncio.gather(*jobs, return_exceptions=True)
+
+    asyncio.run(run(counted, refused))
+    assert (runs, stored(store)) == (["counted", "refused"], 1)
+    asyncio.run(run(counted, add("bad")))
+    assert (runs[2:], stored(store)) == (["counted", "counted"], 2)
+
+
 def test_many_share_few_commits(store):
     commits = []
 

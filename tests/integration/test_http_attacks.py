@@ -19,13 +19,14 @@ from tests.integration.http_world import http_world
 
 
 def body_of(*parts, pause=0.0, length=None):
-    async def stream():
-        for part in parts:
-            await asyncio.sleep(pause)
-            yield part
+    left = list(parts)
+
+    async def receive():
+        await asyncio.sleep(pause)
+        return {"type": "http.request", "body": left.pop(0), "more_body": bool(left)}
 
     headers = {} if length is None else {"content-length": length}
-    return SimpleNamespace(headers=headers, stream=stream)
+    return SimpleNamespace(headers=headers, receive=receive)
 
 
 def test_a_body_that_drips_for_ever_is_given_up(monkeypatch):

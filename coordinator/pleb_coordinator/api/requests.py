@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
+from starlette.requests import ClientDisconnect
+
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
 from pleb_system.durations import shown_duration
@@ -72,12 +74,18 @@ async def _read_bounded(
     parts: list[bytes] = []
     size = 0
     try:
-        async for part in request.stream():
+        more = True
+        while more:
+            event = await request.receive()
+            if event["type"] == "http.disconnect":
+                raise ClientDisconnect
+            part, more = event.get("body", b""), event.get("more_body", False)
             size += len(part)
             counters.body_bytes_held += len(part)
             if size > most_bytes:
                 raise _too_large(str(size), most_bytes)
-            patience.reschedule(begun + _PATIENCE_SECONDS + size / _SLOWEST_BYTES_PER_SECOND)
+            if more:
+                patience.reschedule(begun + _PATIENCE_SECONDS + size / _SLOWEST_BYTES_PER_SECOND)
             if counters.body_bytes_held > _MOST_HELD_BYTES and size > _SMALL_BYTES:
                 message = "Too many large bodies are being received: send it again in a moment."
                 raise Refusal(RefusalCode.RATE_LIMITED, message, retry_after_seconds=5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from starlette.requests import Request
 from starlette.routing import Route
 
 from pleb_coordinator.api.blob_files import blob, parts
@@ -18,8 +19,8 @@ from pleb_coordinator.api.work import work
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import Receive, Scope, Send
 
     from pleb_coordinator.api.context import Api
 
@@ -60,10 +61,19 @@ def api_routes(api: Api, *, public_metrics: bool = True) -> list[Route]:
 
 def route(api: Api, method: str, path: str, handler: Handler) -> Route:
     """Return a route that calls `handler` with the process's context and is counted by its name."""
-    name = handler.__name__
+    return Route(path, _Endpoint(api, handler), methods=[method], name=handler.__name__)
 
-    async def endpoint(request: Request) -> Response:
-        request.state.route = name
-        return await handler(api, request)
 
-    return Route(path, endpoint, methods=[method], name=name)
+class _Endpoint:
+    """A handler as an application: starlette would wrap a function once more."""
+
+    def __init__(self, api: Api, handler: Handler) -> None:
+        self._api = api
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        request = Request(scope, receive, send)
+        request.state.route = self._handler.__name__
+        response = await self._handler(self._api, request)
+        await response(scope, receive, send)

@@ -1,9 +1,10 @@
 """`POST /projects/P/work`: the busiest route. Cheap checks first, then one transaction.
 
     body length -> envelope -> host known, not banned -> sequence -> times -> Ed25519
-    -> [steps.serve: accept -> issue -> verdicts -> sign -> store]
+    -> [host known, not banned, sequence; steps.serve: accept -> issue -> verdicts -> sign -> store]
 
-What is in brackets commits together, in one commit with other requests of the same moment. A
+What is in brackets commits together, in one commit with other requests of the same moment. Of a
+host whose key this process has seen, nothing is read before: a fingerprint has one key for ever. A
 host that can wait is served again as soon as there is work; until then its first reply is the
 stored one, so a repetition after a crash gets every receipt.
 """
@@ -12,11 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
+from pleb_coordinator.api.known_hosts import KnownHost
 from pleb_coordinator.api.requests import (
     address_of,
     check_statement,
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.api.context import Api
     from pleb_coordinator.core.records import Host, Project
+    from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
 
 __all__ = ["work"]
@@ -73,27 +77,71 @@ async def work(api: Api, request: Request) -> Response:
         network=network_of(address_of(request), api.deps.networks.own_networks),
     )
     now = api.deps.clock()
-    with api.store.read() as tx:
-        tx.expect_request(asked.request.project, asked.request.host)
-        project = tx.projects.find(asked.request.project)
-        host = _host_of(tx, project, asked.request.host)
-        if host.banned_until > now:
-            wait = min(host.banned_until - now, _BANNED_SECONDS)
-            message = why_banned(tx, project, host)
-            raise Refusal(RefusalCode.BANNED, message, retry_after_seconds=wait)
-        last = (host.sequence, host.request_digest)
-        if check_sequence(*last, asked.request.sequence, asked.digest) is Order.REPEATED:
-            return Response(tx.hosts.reply(host.id), media_type=_JSON)
-    api.clock_watch.note(address_of(request), asked.request.issued_at, now)
-    check_statement(asked.request, now)
-    signed.verify(host.key)
-    waits = asked.request.wait_seconds > 0 and asked.request.max_units > 0
-    answered = await api.commits.run(partial(serve, deps=api.deps, asked=asked))
+    known = api.known_hosts.find(statement.project, statement.host)
+    if known is None or not _is_timely(statement, now):
+        with api.store.read() as tx:
+            admitted = _admit(tx, asked, now)
+            if admitted.reply is not None:
+                return Response(admitted.reply, media_type=_JSON)
+        known = KnownHost(admitted.host.key, admitted.host.id, admitted.host.account)
+    api.clock_watch.note(address_of(request), statement.issued_at, now)
+    check_statement(statement, now)
+    signed.verify(known.key)
+    api.known_hosts.keep(statement.project, statement.host, known)
+    waits = statement.wait_seconds > 0 and statement.max_units > 0
+    host, answered = await api.commits.run(partial(_serve, deps=api.deps, asked=asked, known=known))
     if waits and not answered.is_worth_sending and not answered.repeated:
         answered = await _wait(api, request, asked, answered, host)
     api.counters.units_issued += len(answered.manifests)
     api.counters.reports += len(answered.receipts)
     return Response(answered.reply, media_type=_JSON)
+
+
+@dataclass(frozen=True)
+class _Admitted:
+    """A request that may be answered."""
+
+    host: Host
+    reply: bytes | None = None
+    """What it was answered with before; None: it is new."""
+
+
+def _admit(tx: Transaction, asked: Asked, now: float) -> _Admitted:
+    """Check what costs little: who asks, and in which order.
+
+    Raises:
+        Refusal: `unknown_project`, `unknown_host`, `banned`, `stale_sequence`, `sequence_reused`.
+    """
+    tx.expect_request(asked.request.project, asked.request.host)
+    project = tx.projects.find(asked.request.project)
+    host = _host_of(tx, project, asked.request.host)
+    if host.banned_until > now:
+        wait = min(host.banned_until - now, _BANNED_SECONDS)
+        message = why_banned(tx, project, host)
+        raise Refusal(RefusalCode.BANNED, message, retry_after_seconds=wait)
+    last = (host.sequence, host.request_digest)
+    if check_sequence(*last, asked.request.sequence, asked.digest) is Order.REPEATED:
+        return _Admitted(host, tx.hosts.reply(host.id))
+    return _Admitted(host)
+
+
+def _is_timely(statement: WorkRequest, now: float) -> bool:
+    """Whether `check_statement` lets it pass; a late one may still be a repetition."""
+    try:
+        check_statement(statement, now)
+    except Refusal:
+        return False
+    return True
+
+
+def _serve(tx: Transaction, deps: Deps, asked: Asked, known: KnownHost) -> tuple[Host, Answered]:
+    """Answer a request whose signature is good; return its host, too."""
+    if not asked.request.reports:
+        tx.expect_issue(asked.request.project, known.id, known.account)
+    admitted = _admit(tx, asked, deps.clock())
+    if admitted.reply is not None:
+        return admitted.host, Answered(admitted.reply, repeated=True)
+    return admitted.host, serve(tx, deps, asked)
 
 
 def _host_of(tx: Transaction, project: Project, fingerprint: str) -> Host:

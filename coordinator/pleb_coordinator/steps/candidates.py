@@ -138,4 +138,3 @@ def _may_change_chunk(context: RequestContext, unit: UnitRow) -> bool:
     """Whether nobody computes the unit, and no result of it is here."""
     assignments = context.tx.assignments
     return assignments.copies(unit) == 1 or not assignments.is_computed(unit.id)
-

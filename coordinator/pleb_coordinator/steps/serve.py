@@ -1,6 +1,6 @@
 """serve: answer a work request, without HTTP.
 
-    accept reports -> issue units -> collect verdicts -> sign the reply -> store it
+    accept reports -> collect verdicts -> issue units -> sign the reply -> store it
 
 All of it happens in the caller's transaction, so a host never learns what is not stored. The
 order matters: reports end leases and change the host's record before new units are issued, and
@@ -124,12 +124,15 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
         usually_free_seconds=request.usually_free_seconds,
     )
     if request.max_units:
-        tx.expect_issue(project, context.host)
+        tx.expect_issue(project.name, host.id, host.account)
+    verdicts = [] if before is not None else take_verdicts(tx, host)
     issued, no_work = issue_work(context, request)
     manifests = [_shown(manifest, deps.numbers) for manifest in issued]
     if before is not None and not Answered(b"", manifests, no_work=no_work).is_worth_sending:
         return before
-    verdicts = [*earlier, *(_shown(found, deps.numbers) for found in take_verdicts(tx, host))]
+    if before is not None:
+        verdicts = take_verdicts(tx, host)
+    told = [*earlier, *(_shown(found, deps.numbers) for found in verdicts)]
     now = int(context.now)
     statement = WorkReply(
         protocol=asked.protocol,
@@ -143,7 +146,7 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
         latest_version=project.version,
         manifests=manifests,
         receipts=list(receipts),
-        verdicts=verdicts,
+        verdicts=told,
         no_work=no_work,
         restored_at=project.restored_at,
         lan_key=lan_key(
@@ -176,7 +179,7 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
         or context.now // _DAY_SECONDS != host.last_seen // _DAY_SECONDS
     ):
         tx.hosts.note_network(host.id, asked.network, context.now)
-    return Answered(reply, manifests, receipts, verdicts, no_work)
+    return Answered(reply, manifests, receipts, told, no_work)
 
 
 def _by_row(request: WorkRequest, numbers: AssignmentNumbers) -> WorkRequest:

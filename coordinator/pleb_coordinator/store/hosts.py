@@ -89,8 +89,8 @@ class Hosts(TableGroup):
 
     def find_of(self, project: str, fingerprint: str) -> Host:
         """Return the host of the project of that name. Raises `Refusal` unknown_host."""
-        found = self._db.execute(sql.FIND_HOST_OF, name=project, fingerprint=fingerprint)
-        return _known(_HOST.first(found))
+        found = self._db.recall(sql.FIND_HOST_OF, name=project, fingerprint=fingerprint)
+        return _known(_HOST.record(found[0]) if found else None)
 
     def of_id(self, host: int) -> Host | None:
         """Return the host with that id; None: it was removed (`steps.retain`)."""

@@ -222,8 +222,9 @@ class PostgresConnection:
 
     def expect(self, sql: str, /, **parameters: object) -> None:
         """Send a query that is likely to be run soon, as `Connection.expect`."""
-        if self._recalled.find(sql, parameters) is None:
-            self._expected[sql, frozenset(parameters.items())] = self._send(sql, parameters)
+        key = sql, frozenset(parameters.items())
+        if key not in self._expected and self._recalled.find(sql, parameters) is None:
+            self._expected[key] = self._send(sql, parameters)
 
     def recall(self, sql: str, /, **parameters: object) -> list[Any]:
         """Return a query's rows, as `Connection.recall`."""

@@ -35,11 +35,11 @@ from pleb_coordinator.store.units import Shares, Units
 from pleb_coordinator.store.uploads import Uploads
 from pleb_coordinator.store.views import Events, Views
 from pleb_shared.errors import InputError
+from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pleb_coordinator.core.records import Host, Project
     from pleb_coordinator.store.engine import Connection
 
 __all__ = ["Store", "Transaction", "connect", "is_used_by_others", "postgres_engine"]
@@ -82,16 +82,14 @@ class Transaction:
         self._db.expect(sql.FIND_PROJECT, name=project)
         self._db.expect(sql.FIND_HOST_OF, name=project, fingerprint=fingerprint)
 
-    def expect_issue(self, project: Project, host: Host) -> None:
-        """Say that the host is about to get units: what is looked up for each."""
+    def expect_issue(self, name: str, host: int, account: str) -> None:
+        """Say that a host is about to get units of a project: what is looked up for each."""
+        project = self.projects.find(name)
         place = version_key(project.id, project.epoch, project.version)
-        self._db.expect(sql.LEASES, host=host.id)
-        self._db.expect(sql.FIND_CLASS, project=project.id, digest=host.determinism_class)
-        if host.proven and not host.trusted:
-            self._db.expect(sql.DRAWN_FOR, host=host.id)
-            self._db.expect(sql.TAKEN, holder=host.account, **place)
-        number = place.pop("version")
-        self._db.expect(sql.VERSION_SOURCE, number=number, **place)
+        self._db.expect(sql.LEASES, host=host)
+        self._db.expect(sql.UNSENT_VERDICTS, host=host, limit=LIMITS.reports_per_request)
+        self._db.expect(sql.DRAWN_FOR, host=host)
+        self._db.expect(sql.TAKEN, holder=account, **place)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
