@@ -138,7 +138,7 @@ def test_metadata_of_a_new_root_replaces_the_key_in_force(tx, project):
     assert tx.projects.metadata_at(project.id, 1).root_key == project.root_key
 
 
-def undone(tx, project):
+def undone(tx, project, *_):
     tx.projects.set_tolerance(project.id, 1.0)
     raise ZeroDivisionError
 
@@ -406,6 +406,24 @@ class TestAssignments:
         leased = tx.assignments.get(first.id)
         assert (leased.host, leased.account, leased.nonce) == (a.id, "a", "n" * 32)
         assert leased.state == AssignmentState.LEASED
+
+    def test_searches_begin_where_something_is_unsent(self, store):
+        """However often units are given out, or were and are not after all."""
+        with store.write() as tx:
+            project = new_project(tx)
+            new_units(tx, project, 300)
+            host = new_host(tx, project, "a")
+        for expected in range(150):
+            with pytest.raises(ZeroDivisionError), store.write() as tx:
+                undone(tx, project, take(tx, project, host, limit=9))
+            with store.write() as tx:
+                (taken,) = take(tx, project, host)
+                assert tx.units.get(taken.unit).position == expected
+        with store.write() as tx:
+            (unit,) = {taken.unit for taken in tx.assignments.expired(NOW + 200, 1)}
+            added = tx.assignments.add(NewAssignment(unit, Purpose.SPOT_CHECK, NOW))
+            (found,) = take(tx, project, new_host(tx, project, "b"), Purpose.SPOT_CHECK)
+            assert found.id == added
 
     def test_first_tries_are_given_out_as_they_were_planned(self, tx, project):
         tx.rounds.add(Round(project.id, 0, 0, 3, 3, 3, 0, NOW, None, None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -23,6 +24,7 @@ from pleb_coordinator.core.records import (
 )
 from pleb_coordinator.core.voices import identifies
 from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.beginnings import Beginnings
 from pleb_coordinator.store.hosts import ANY_MEMORY
 from pleb_coordinator.store.rows import Rows, TableGroup, version_key
 from pleb_shared.errors import Refusal, RefusalCode
@@ -32,6 +34,7 @@ from pleb_shared.protocol.reasons import Reason  # noqa: TC001
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from pleb_coordinator.store.engine import Connection
 
 __all__ = ["Assignments", "Commitment", "Judgement", "Seeker"]
 
@@ -91,6 +94,10 @@ _JUDGEMENT: Final = Rows(Judgement)
 class Assignments(TableGroup):
     """Assignments, their deltas, and verdicts that hosts have not received yet."""
 
+    def __init__(self, db: Connection) -> None:
+        super().__init__(db)
+        self._beginnings = Beginnings()
+
     def get(self, assignment: int) -> Assignment:
         """Return an assignment. Raises `Refusal` unknown_assignment."""
         row = _ASSIGNMENT.first(self._db.execute(sql.GET_ASSIGNMENT, assignment=assignment))
@@ -134,7 +141,7 @@ class Assignments(TableGroup):
 
     def candidates(
         self, project: int, purpose: Purpose, seeker: Seeker, limit: int
-    ) -> list[tuple[Assignment, OfferedUnit]]:
+    ) -> list[tuple[Assignment, UnitRow]]:
         """Return unsent assignments that the seeker may take, oldest first.
 
         Those that were drawn for one host are not among them: see `drawn_for`. No host gets a
@@ -150,20 +157,26 @@ class Assignments(TableGroup):
             "waiting_since": seeker.now - FREE_TO_ALL_SECONDS,
             "host": seeker.host,
         }
+        first = partial(self._beginnings.find, self._db, project, purpose)
         if not seeker.trusted:
             rows = self._db.execute(
                 sql.CANDIDATES_FOR_HOST,
                 trusted_only=False,
+                first=first(trusted_only=False),
                 account=seeker.account,
                 network=seeker.network if identifies(seeker.network) else "",
                 limit=limit,
                 **where,
             )
             return [_offer(row) for row in rows]
-        found: list[tuple[Assignment, OfferedUnit]] = []
+        found: list[tuple[Assignment, UnitRow]] = []
         for only in (True, False):
             rows = self._db.execute(
-                sql.CANDIDATES_FOR_TRUSTED, trusted_only=only, limit=limit - len(found), **where
+                sql.CANDIDATES_FOR_TRUSTED,
+                trusted_only=only,
+                first=first(trusted_only=only),
+                limit=limit - len(found),
+                **where,
             )
             found.extend(_offer(row) for row in rows)
         return found
@@ -383,5 +396,5 @@ def _pair(row: tuple[Any, ...]) -> tuple[Assignment, UnitRow]:
     return _ASSIGNMENT.record(row[:_COLUMNS]), _UNIT.record(row[_COLUMNS:])
 
 
-def _offer(row: tuple[Any, ...]) -> tuple[Assignment, OfferedUnit]:
+def _offer(row: tuple[Any, ...]) -> tuple[Assignment, UnitRow]:
     return _ASSIGNMENT.record(row[:_COLUMNS]), _OFFERED.record(row[_COLUMNS:])

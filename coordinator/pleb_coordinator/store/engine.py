@@ -94,6 +94,10 @@ class Connection(Protocol):
     def changes(self) -> int:
         """A number that grows when a statement of this connection may have changed a row."""
 
+    @property
+    def has_changed(self) -> bool:
+        """Whether this transaction may have changed a row."""
+
     def expect(self, sql: str, /, **parameters: object) -> None:
         """Say that this query is likely to be run soon, so that it need not be waited for then.
 

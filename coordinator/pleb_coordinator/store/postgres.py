@@ -100,7 +100,11 @@ REWORDED: Final = {
         "a.trusted_only = :trusted_only",
         "a.trusted_only BETWEEN :trusted_only AND :trusted_only",
     ).replace("ORDER BY a.id", "ORDER BY a.trusted_only, a.id")
-    for query in (queries.CANDIDATES_FOR_HOST, queries.CANDIDATES_FOR_TRUSTED)
+    for query in (
+        queries.CANDIDATES_FOR_HOST,
+        queries.CANDIDATES_FOR_TRUSTED,
+        queries.FIRST_UNSENT,
+    )
 }
 """Queries that say the same in words that leave the planner no choice. Whatever its statistics were
 when it looked, it must begin at the first unsent assignment: by the primary key it would pass all
@@ -202,7 +206,7 @@ class PostgresConnection:
         self._expected: dict[tuple[str, frozenset[tuple[str, object]]], _Cursor] = {}
         """Queries of this transaction that were sent ahead, by text and parameters."""
         self._recalled = Recalled()
-        self._changes = 0
+        self._changes = self._changes_before = 0
         self._prepared: dict[str, tuple[bytes, tuple[str, ...], bool]] = {}
         self._transformer = Transformer(_ADAPTING)
         self._wrote = False
@@ -239,6 +243,11 @@ class PostgresConnection:
     def changes(self) -> int:
         """Return how many statements may have changed rows, as `Connection.changes`."""
         return self._changes
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether this transaction may have changed a row."""
+        return self._changes != self._changes_before
 
     def execute(self, sql: str, /, **parameters: object) -> _Cursor:
         """Run a statement, as `Connection.execute`."""
@@ -362,6 +371,7 @@ class PostgresConnection:
     def begin(self, *, write: bool, durable: bool = True) -> None:
         """Begin a transaction, as `Connection.begin`."""
         self._wrote = False
+        self._changes_before = self._changes
         self._expected.clear()
         self._await_end()
         if not write:

@@ -433,7 +433,7 @@ _CANDIDATES: Final = f"""
 SELECT {_ASSIGNMENT_AND_UNIT}, (SELECT count(*) FROM assignments c WHERE c.unit = a.unit)
 FROM assignments a JOIN units u ON u.id = a.unit
 WHERE a.state = 'unsent' AND a.project = :project AND a.purpose = :purpose
-  AND a.trusted_only = :trusted_only AND a.for_host IS NULL
+  AND a.trusted_only = :trusted_only AND a.id >= :first AND a.for_host IS NULL
   AND a.for_class IN ('', :determinism_class)
   AND (u.memory_bytes <= :memory_bytes
        OR (a.purpose = 'primary' AND u.memory_bytes > 0 AND a.created_at <= :waiting_since))
@@ -441,6 +441,13 @@ WHERE a.state = 'unsent' AND a.project = :project AND a.purpose = :purpose
     SELECT 1 FROM assignments o
     WHERE o.unit = a.unit AND o.state NOT IN ('expired', 'cancelled', 'unsent')
       AND NOT (o.state = 'failed' AND o.reported_at < :forgiven_before)
+"""
+# The unsent assignments in their order, without whose they may be: see `store.beginnings`.
+FIRST_UNSENT: Final = """
+SELECT a.id FROM assignments a
+WHERE a.state = 'unsent' AND a.project = :project AND a.purpose = :purpose
+  AND a.trusted_only = :trusted_only AND a.id >= :first
+ORDER BY a.id LIMIT 1
 """
 CANDIDATES_FOR_HOST: Final = f"""
 {_CANDIDATES}

@@ -144,6 +144,11 @@ class SqliteConnection:
         """Return how many rows were changed so far, as `Connection.changes`."""
         return self._db.total_changes
 
+    @property
+    def has_changed(self) -> bool:
+        """Whether this transaction has changed a row."""
+        return self.changes != self._changes_before
+
     def expect(self, sql: str, /, **parameters: object) -> None:
         """A query is not waited for: it runs in this process."""
 
@@ -183,7 +188,7 @@ class SqliteConnection:
     def rollback(self) -> None:
         """Undo the transaction, if one is open."""
         if self._db.in_transaction:
-            if self.changes != self._changes_before:
+            if self.has_changed:
                 self._recalled.forget_all()
             self._db.execute("ROLLBACK")
 
