@@ -38,6 +38,8 @@ class Limits:
     graph_bytes: int = 16 * 1024 * 1024
     shard_list_bytes: int = 64 * 1024 * 1024
     shard_bytes: int = 256 * 1024 * 1024
+    own_shard_bytes: int = 4 * 1024 * 1024
+    """Of a user's own data, as a worker gets them; of large examples a batch at least."""
     model_bytes: int = 16 * 1024**3
     blob_part_bytes: int = 1024 * 1024
     """A larger blob has parts of so many bytes, each of which can be checked by itself."""

@@ -214,6 +214,9 @@ class WorkRequest(Struct, kw_only=True, frozen=True):
     """What a unit may take on the host, by which the coordinator chooses its chunk."""
     received: Received | None = None
     """Of blobs, since the last request that said so; None: nothing."""
+    has_own_data: bool = False
+    """Whether a folder with data is chosen here, in a project that is trained on such. Nothing is
+    said about what is in it."""
 
 
 class ReceiptOutcome(StrEnum):

@@ -13,6 +13,7 @@ from pleb_shared.protocol.chunk import FULL, Chunk
 from pleb_shared.protocol.ids import BaseUrl, Digest, KeyHex, ProjectName, check_base_url
 from pleb_shared.protocol.keys import check_public_key
 from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.own_data import OwnData, OwnSetting, refused_for, unbounded_by
 from pleb_shared.protocol.privacy import SENTENCES, Setting, unearned_by
 from pleb_shared.protocol.unit import (
     Blob,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ITEM_BYTES",
+    "OWN_SHARDS",
     "Access",
     "Activity",
     "AdamW",
@@ -67,6 +69,7 @@ __all__ = [
     "calibration_unit",
     "elements",
     "epoch_changes",
+    "example_bytes",
     "tensor_bytes",
 ]
 
@@ -219,6 +222,11 @@ class InputSpec(Struct, frozen=True):
     shape: Annotated[list[Dimension], msgspec.Meta(max_length=LIMITS.tensor_dimensions)]
 
 
+def example_bytes(inputs: Iterable[InputSpec]) -> int:
+    """Return how many bytes the numbers of one example have."""
+    return sum(math.prod(spec.shape) * ITEM_BYTES[spec.dtype] for spec in inputs)
+
+
 class DataSpec(Struct, kw_only=True, frozen=True):
     """How examples are stored in shards (safetensors blobs).
 
@@ -232,6 +240,9 @@ class DataSpec(Struct, kw_only=True, frozen=True):
     inputs: Annotated[list[InputSpec], msgspec.Meta(min_length=1, max_length=LIMITS.inputs)]
     shards: Blob
     """A `ShardList` as JSON."""
+    own: OwnData | None = None
+    """How hosts read the data of their users, which training units are computed on then; the
+    training shards are examples, for the calibration. None: units read the training shards."""
 
 
 class Shard(Struct, frozen=True):
@@ -400,7 +411,10 @@ class OuterStep(Struct, frozen=True):
     momentum: Annotated[Fraction, about("Nesterov momentum of the outer step")] = 0.7
     combination: Annotated[
         CombinationRule,
-        about("how a round's deltas become g; all but `mean` withstand some wrong ones"),
+        about(
+            "how a round's deltas become g; all but `mean` withstand some wrong ones",
+            default_text='`"mean"`; with data of the hosts\' own `"centred_clipping"`',
+        ),
     ] = "mean"
     norm_band: Annotated[
         float,
@@ -805,6 +819,21 @@ class ProjectMetadata(Struct, frozen=True):
         )
         if self.privacy is not None and (faults := [*unearned_by(setting)]):
             raise ValueError(f"[privacy] cannot hold: {SENTENCES[faults[0]]}")
+        if self.data.own is not None and (unbounded := [*unbounded_by(self._own_setting())]):
+            raise ValueError(refused_for(unbounded[0]))
+
+    def _own_setting(self) -> OwnSetting:
+        """Return what decides about own data. A draft is sealed when it is signed."""
+        return OwnSetting(
+            is_invited=self.access == "invited" or not self.issued_at,
+            quorum=min(self.round.quorum, self.round.units),
+            combination=self.outer.combination,
+            warm_start_versions=self.training.warm_start_versions,
+            chunks=len(self.chunks),
+            in_family=self.family is not None,
+            has_privacy=self.privacy is not None,
+            kind=self.data.kind,
+        )
 
     def graph_of(self, chunk: str) -> Blob | None:
         """Return the training graph of the chunk of that name, None if there is none."""
@@ -813,6 +842,8 @@ class ProjectMetadata(Struct, frozen=True):
         return next((one.training_graph for one in self.chunks if one.name == chunk), None)
 
 
+OWN_SHARDS: Final = ShardRange(first=0, count=1)
+"""What a unit on its host's own data says of shards: it reads one, whichever its host chooses."""
 EPOCH_FIELDS: Final = (
     "model",
     "training_graph",

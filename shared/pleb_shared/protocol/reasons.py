@@ -129,6 +129,11 @@ class ReasonCode(StrEnum):
         "round_ends",
         "No work right now: version {version} is made before this PC could finish a unit.",
     )
+    NO_OWN_DATA = "no_own_data", "No work: choose a folder with your data for this project."
+    OWN_PART_TAKEN = (
+        "own_part_taken",
+        "No work right now: your account has its part of version {version}.",
+    )
     ALL_ASSIGNED = (
         "all_assigned",
         "No work right now: all units of version {version} are assigned.",
@@ -136,6 +141,13 @@ class ReasonCode(StrEnum):
     # why a result counts, or not
     TRUSTED_RESULT = "trusted_result", "A trusted host computed it."
     PROVEN_RESULT = "proven_result", "A proven host computed it."
+    OWN_DATA = (
+        "own_data",
+        (
+            "It was trained on its host's own data: nobody else can compute it, and its part of a "
+            "version is bounded."
+        ),
+    )
     HOSTS_AGREE = "hosts_agree", "{count} hosts agree."
     TRUSTED_HOST_AGREES = "trusted_host_agrees", "Results differ; a trusted host confirms this one."
     MAJORITY_AGREES = (

@@ -22,6 +22,7 @@ from pleb_shared.protocol.unit import VersionSource
 
 __all__ = [
     "NOT_COMPARABLE",
+    "OWN_DATA",
     "ContributorStatus",
     "Counts",
     "FamilyMember",
@@ -42,6 +43,12 @@ __all__ = [
     "shown_received",
 ]
 
+OWN_DATA: Final = (
+    "Members train on data of their own, which never leave their PCs: nobody else can compute "
+    "their results, so these are not anchored. What bounds a member instead is one result in each "
+    "version, combined so that it cannot outweigh the others."
+)
+"""Of a project with `data.own`, for its pages and commands."""
 NOT_COMPARABLE: Final = (
     "Results of different PCs cannot be compared in this project: a wrong one may stay unnoticed, "
     "and no PC is found wrong or banned for one."
@@ -350,6 +357,8 @@ class ProjectStatus(Status, frozen=True):
     """Null: versions are exact, and hide nothing."""
     access: Access = "public"
     """`invited`: only members and the operator may read anything of the project."""
+    own_data: bool = False
+    """Whether units are trained on members' own data: see `OWN_DATA`."""
 
     @property
     def finished(self) -> bool:
