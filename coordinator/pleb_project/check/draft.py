@@ -20,6 +20,7 @@ from pleb_shared.errors import InputError, TrainingError
 from pleb_shared.protocol.chunk import FULL
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.own_data import own_shard_examples
 from pleb_shared.protocol.privacy import SENTENCES, Unearned
 from pleb_shared.protocol.project import (
     Calibration,
@@ -29,6 +30,7 @@ from pleb_shared.protocol.project import (
     ProjectMetadata,
     ResourceLimits,
     Training,
+    example_bytes,
 )
 from pleb_shared.tensors.chunk_view import view_of
 from pleb_shared.tensors.layout import Tensors, load_tensors
@@ -52,6 +54,8 @@ __all__ = ["Draft", "export_code", "make_draft"]
 _NO_KEY: Final = "1" * 64
 _MEMORY_AT_LEAST: Final = 256 * 2**20
 _CALIBRATION_STEPS: Final = 3
+_HEADER_BYTES: Final = 2**16
+"""Of a shard with its user's own data, at most: names and shapes of its inputs."""
 _LEAST_WARM_START_BATCHES: Final = 2
 _FAMILIES: Final = {"per_class": "recall", "confusion": "confusion"}
 """Metrics with a value for each class -> how their values' names begin."""
@@ -110,6 +114,10 @@ def make_draft(
         optimizer = msgspec.structs.replace(training.optimizer, matrices=exported.matrices)
         training = msgspec.structs.replace(training, optimizer=optimizer)
     largest_shard = max(shard.size for shard in dataset.shards.train)
+    if dataset.spec.own is not None:
+        example = example_bytes(dataset.spec.inputs)
+        own = example * own_shard_examples(example, training.batch_examples)
+        largest_shard = max(largest_shard, own + _HEADER_BYTES)
     graph = parse_graph(exported.training_graph)
     cost = training_cost(
         graph,

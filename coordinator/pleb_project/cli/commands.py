@@ -88,6 +88,8 @@ def try_out(home: Home, options: argparse.Namespace, output: Output) -> int:
         )
     if definition.project.access == "invited":
         overrides += ("project.access=public",)  # nobody else reaches the trial's coordinator
+    if definition.data.where == "host":  # the trial's agent has none: it trains on the examples
+        overrides += ("data.where=coordinator",)
     if definition.ensemble:
         overrides += ("ensemble.members=1",)
     if definition.model.initial:  # the trial's home knows no published project

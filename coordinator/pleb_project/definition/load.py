@@ -26,6 +26,13 @@ from pleb_project.definition.sections import (
 from pleb_shared.errors import InputError
 from pleb_shared.protocol import strict_toml
 from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.own_data import (
+    LEAST_QUORUM,
+    OWN_READERS,
+    OwnSetting,
+    refused_for,
+    unbounded_by,
+)
 from pleb_shared.protocol.privacy import SENTENCES, Setting, unearned_by
 
 if TYPE_CHECKING:
@@ -137,7 +144,8 @@ def _parse(
         if name in document or name not in OPTIONAL
     }
     measured = {"tolerance", "tolerance_ceiling", "numerics"} - given["verification"].keys()
-    measured |= {"shards_per_unit"} - given["training"].keys()
+    if given["data"].get("where") != "host":  # there a unit reads one shard of its host's own
+        measured |= {"shards_per_unit"} - given["training"].keys()
     _work_out(given)
     values: dict[str, Any] = {name: SECTIONS[name](**fields) for name, fields in given.items()}
     values = dict.fromkeys(OPTIONAL) | values
@@ -267,12 +275,17 @@ def _work_out(given: dict[str, dict[str, Any]]) -> None:
     name = next(n for n, s in OPTIMIZERS.items() if isinstance(training["optimizer"], s))
     training.setdefault("learning_rate", _LEARNING_RATES[name])
     training.setdefault("shards_per_unit", 1)
-    is_private = "privacy" in given
-    tenth = round(training["versions"] / 10) if name == "muon" and not is_private else 0
+    is_private, is_own = "privacy" in given, given["data"].get("where") == "host"
+    alone = name == "muon" and not is_private and not is_own
+    tenth = round(training["versions"] / 10) if alone else 0
+    given["outer"].setdefault("combination", "centred_clipping" if is_own else "mean")
     training.setdefault("warm_start_versions", tenth)
     training.setdefault("warm_start_batches", min(max(2, rounds["units"]), LIMITS.batches_per_step))
     most = rounds["units"]
-    rounds.setdefault("quorum", most if is_private else max(1, (3 * most + 3) // 4))
+    usual = max(1, (3 * most + 3) // 4)
+    if is_own:
+        usual = max(usual, min(most, LEAST_QUORUM))
+    rounds.setdefault("quorum", most if is_private else usual)
     rules.setdefault("tolerance", _PROVISIONAL_TOLERANCE)
     rules.setdefault("tolerance_ceiling", max(rules["tolerance"], _PROVISIONAL_TOLERANCE))
 
@@ -313,6 +326,7 @@ def _complaints(definition: ProjectDefinition) -> Iterator[_Complaint]:
         yield ("limits", "chunks"), "chunks names one twice: remove one of them."
     yield from _family_complaints(definition)
     yield from _privacy_complaints(definition)
+    yield from _own_complaints(definition)
     if rules.tolerance_ceiling < rules.tolerance:
         sentence = "tolerance_ceiling must be at least tolerance."
         yield ("verification", "tolerance_ceiling"), sentence
@@ -332,6 +346,33 @@ def _privacy_complaints(definition: ProjectDefinition) -> Iterator[_Complaint]:
     )
     for reason in unearned_by(setting):
         yield ("privacy", ""), f"[privacy] cannot hold: {SENTENCES[reason]}"
+
+
+def _own_complaints(definition: ProjectDefinition) -> Iterator[_Complaint]:
+    data = definition.data
+    if data.where != "host":
+        return
+    if data.source not in OWN_READERS and data.source not in {"text", "tokens"}:
+        sentence = (
+            f"hosts cannot read {data.source!r} by themselves: they read "
+            f"{', '.join(map(repr, OWN_READERS))}."
+        )
+        yield ("data", "source"), sentence
+    if data.max_length:
+        sentence = "hosts do not pad: write examples of one shape, and remove max_length."
+        yield ("data", "max_length"), sentence
+    setting = OwnSetting(
+        is_invited=definition.project.access == "invited",
+        quorum=min(definition.round.quorum, definition.round.units),
+        combination=definition.outer.combination,
+        warm_start_versions=definition.training.warm_start_versions,
+        chunks=len(definition.limits.chunks),
+        in_family=definition.ensemble is not None or definition.sweep is not None,
+        has_privacy=definition.privacy is not None,
+        kind="windows" if data.source in {"text", "tokens"} else "rows",
+    )
+    for reason in unbounded_by(setting):
+        yield ("data", "where"), refused_for(reason)
 
 
 def _family_complaints(definition: ProjectDefinition) -> Iterator[_Complaint]:

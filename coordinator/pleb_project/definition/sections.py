@@ -90,6 +90,13 @@ class DataSection(msgspec.Struct, frozen=True):
     """Where examples come from. Paths are relative to the project file."""
 
     source: Annotated[str, about("one of the data sources below, such as `csv` or `parquet`")]
+    where: Annotated[
+        Literal["coordinator", "host"],
+        about(
+            "`host`: units are trained on folders of the members' own, which never leave their "
+            "PCs; `files` are a few examples of what is in them, and the holdout, see below"
+        ),
+    ] = "coordinator"
     files: Annotated[
         tuple[str, ...],
         about("a path or a list of paths, with `*` for any characters; or a folder of such files"),

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 import msgspec
 import numpy as np
 
-from pleb_project.readers.columns import Cells, Column, Columns
-from pleb_project.readers.extras import need
 from pleb_project.readers.fields import Fields
 from pleb_project.readers.groups import group_columns
-from pleb_project.readers.source import (
+from pleb_shared.errors import InputError
+from pleb_system.reading.columns import Cells, Column, Columns
+from pleb_system.reading.extras import need
+from pleb_system.reading.source import (
     GROUP,
     START,
     Chunk,
@@ -22,7 +23,6 @@ from pleb_project.readers.source import (
     Source,
     chunk_examples,
 )
-from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pleb_project.readers.extras import need
 from pleb_project.readers.groups import group_columns
 from pleb_project.readers.media import Media, is_sound
 from pleb_project.readers.padding import padded, stacked
-from pleb_project.readers.source import GROUP, Rows
 from pleb_shared.errors import InputError
+from pleb_system.reading.extras import need
+from pleb_system.reading.source import GROUP, Rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

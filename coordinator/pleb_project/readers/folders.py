@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from pleb_project.readers.groups import group_columns
-from pleb_project.readers.media import IMAGE_ENDINGS, SOUND_ENDINGS, Media, group_of
-from pleb_project.readers.source import GROUP, Chunk, Part, Position, Source, chunk_examples
+from pleb_project.readers.media import SOUND_ENDINGS, Media, group_of
 from pleb_shared.errors import InputError
+from pleb_system.reading.class_folders import Listed, class_of, list_examples
+from pleb_system.reading.images import IMAGE_ENDINGS
+from pleb_system.reading.source import GROUP, Chunk, Part, Position, Source, chunk_examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from pleb_project.definition.sections import DataSection
-    from pleb_project.readers.source import Rows
+    from pleb_system.reading.source import Rows
 
 __all__ = ["folder_source"]
 
 _FIRST_FILES: Final = 16
 """Read before the size of one is known."""
-
-
-class _Listed(NamedTuple):
-    """A folder and the files in it that are examples: their paths inside it, sorted."""
-
-    root: Path
-    names: list[str]
-    left_out: int
 
 
 def folder_source(data: DataSection, folder: Path) -> Source:
@@ -43,11 +36,11 @@ def folder_source(data: DataSection, folder: Path) -> Source:
         InputError: a folder does not exist or has no such file.
     """
     endings = IMAGE_ENDINGS if data.source == "images" else SOUND_ENDINGS
-    listed = [_listed(folder / name, endings) for name in data.files]
-    kept = [_listed(folder / name, endings) for name in data.holdout_files]
-    classes = sorted({_class(name) for some in listed for name in some.names})
+    listed = [list_examples(folder / name, endings) for name in data.files]
+    kept = [list_examples(folder / name, endings) for name in data.holdout_files]
+    classes = sorted({class_of(name) for some in listed for name in some.names})
     if "" in classes and len(classes) > 1:
-        root = next(some for some in listed if any(not _class(name) for name in some.names))
+        root = next(some for some in listed if any(not class_of(name) for name in some.names))
         raise InputError(
             f"{root.root} has files beside its subfolders: put each into the subfolder of its "
             "class, or all into none."
@@ -65,6 +58,7 @@ def folder_source(data: DataSection, folder: Path) -> Source:
         [some.root / name for some in (*listed, *kept) for name in some.names],
         lambda: tuple(notes),
         counts=counts,
+        classes=tuple(classes),
     )
 
 
@@ -73,7 +67,7 @@ class _Reader:
         self._data, self._classes = data, classes
         self._media = Media(data, counts)
 
-    def chunks(self, listed: _Listed, position: Position) -> Iterator[Chunk]:
+    def chunks(self, listed: Listed, position: Position) -> Iterator[Chunk]:
         """Yield the files of a folder from a position on.
 
         Raises:
@@ -92,34 +86,11 @@ class _Reader:
             start += len(names)
             yield Chunk(rows, f"{sources[0][1]} to {sources[-1][1]}", (start, 0))
 
-    def _label(self, listed: _Listed, name: str) -> int:
-        label = self._classes.get(_class(name))
+    def _label(self, listed: Listed, name: str) -> int:
+        label = self._classes.get(class_of(name))
         if label is None:
             raise InputError(
-                f"{listed.root / name} is of the class {_class(name)!r}, which is not among "
+                f"{listed.root / name} is of the class {class_of(name)!r}, which is not among "
                 f"those for training: {', '.join(list(self._classes)[:8])}."
             )
         return label
-
-
-def _listed(root: Path, endings: tuple[str, ...]) -> _Listed:
-    if not root.is_dir():
-        raise InputError(f"{root} is not a folder: name the one with the classes as subfolders.")
-    names: list[str] = []
-    left_out = 0
-    for folder, subfolders, files in os.walk(root):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        inside = os.path.relpath(folder, root).replace(os.sep, "/")
-        prefix = "" if inside == "." else f"{inside}/"
-        shown = [name for name in files if not name.startswith(".")]
-        own = [prefix + name for name in shown if name.lower().endswith(endings)]
-        left_out += len(shown) - len(own)
-        names += own
-    if not names:
-        raise InputError(f"{root} has no file that ends in {', '.join(endings)}.")
-    return _Listed(root, sorted(names), left_out)
-
-
-def _class(name: str) -> str:
-    """Return the first folder of a path inside the source's folder, empty if it has none."""
-    return name.partition("/")[0] if "/" in name else ""

@@ -9,8 +9,8 @@ import numpy as np
 from pleb_project.readers.groups import Groups, group_columns, take_column
 from pleb_project.readers.piles import PILES, Piles
 from pleb_project.readers.progress import CHECKPOINT_BYTES, Read
-from pleb_project.readers.source import START, Chunk, Forms, Part
 from pleb_shared.errors import InputError
+from pleb_system.reading.source import START, Chunk, Forms, Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable

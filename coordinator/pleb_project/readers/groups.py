@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pleb_project.readers.source import GROUP, Chunk, Rows
 from pleb_shared.errors import InputError
+from pleb_system.reading.source import GROUP, Chunk, Rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import numpy as np
 
-from pleb_project.readers.source import (
+from pleb_shared.errors import InputError
+from pleb_system.reading.source import (
     EXAMPLE_BYTES,
     START,
     Chunk,
@@ -23,7 +24,6 @@ from pleb_project.readers.source import (
     Source,
     chunk_examples,
 )
-from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from pleb_project.readers.arrow import ArrowFile, Batch, arrow_source
-from pleb_project.readers.extras import need
 from pleb_project.readers.files import find_files
-from pleb_project.readers.source import START, Position, Source
 from pleb_shared.errors import InputError
+from pleb_system.reading.columns import Columns
+from pleb_system.reading.extras import need
+from pleb_system.reading.json_objects import json_objects
+from pleb_system.reading.source import START, Position, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,11 +21,7 @@ if TYPE_CHECKING:
 
     from pleb_project.definition.sections import DataSection
 
-__all__ = ["jsonl_source"]
-
-_LINE_BYTES: Final = 16 * 2**20
-_CHUNK_BYTES: Final = 4 * 2**20
-_CHUNK_ROWS: Final = 4096
+__all__ = ["columns_learned", "jsonl_source"]
 
 
 def jsonl_source(data: DataSection, folder: Path) -> Source:
@@ -47,6 +45,11 @@ def jsonl_source(data: DataSection, folder: Path) -> Source:
     )
 
 
+def columns_learned(learned: bytes) -> Columns:
+    """Return the columns of a table, from what the source has learned."""
+    return msgspec.json.decode(msgspec.json.decode(learned, type=_Learned).columns, type=Columns)
+
+
 class _Learned(msgspec.Struct):
     schema: str
     columns: bytes
@@ -66,7 +69,7 @@ class _JsonSchema:
             self.value = self._arrow.ipc.read_schema(self._arrow.py_buffer(base64.b64decode(known)))
             return
         for path in self._paths:
-            for objects, first, _ in _objects(path, START):
+            for objects, first, _ in json_objects(path, START):
                 names = dict.fromkeys(name for one in objects for name in one)
                 found = self._arrow.schema(
                     [(n, self._column(path, first, n, objects).type) for n in names]
@@ -117,52 +120,6 @@ class _JsonLines:
 
     def batches(self, position: Position, columns: list[str]) -> Iterator[Batch]:
         """Yield its objects as rows; what one lacks is missing."""
-        for objects, first, after in _objects(self.path, position):
+        for objects, first, after in json_objects(self.path, position):
             rows = self._schema.batch(self.path, first, objects)
             yield Batch(rows.select(columns), first, after)
-
-
-def _objects(
-    path: Path, position: Position
-) -> Iterator[tuple[list[dict[str, Any]], int, Position]]:
-    """Yield some objects, the line before the first one, and where reading goes on."""
-    decoder = msgspec.json.Decoder(dict[str, Any])
-    offset, line = position
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            while True:
-                first, size = line, 0
-                found: list[dict[str, Any]] = []
-                while size < _CHUNK_BYTES and len(found) < _CHUNK_ROWS:
-                    text = _line(path, line + 1, file)
-                    if not text:
-                        break
-                    line += 1
-                    size += len(text)
-                    if text.strip():
-                        found.append(_decoded(decoder, text, path, line))
-                if found:
-                    yield found, first, (file.tell(), line)
-                if not size:
-                    return
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
-
-
-def _line(path: Path, number: int, file: IO[bytes]) -> bytes:
-    text = file.readline(_LINE_BYTES + 1)
-    if len(text) > _LINE_BYTES:
-        raise InputError(
-            f"{path}:{number}: the line has more than {_LINE_BYTES} bytes: write one object in a "
-            "line."
-        )
-    return text
-
-
-def _decoded(decoder: Any, text: bytes, path: Path, line: int) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = decoder.decode(text)
-    except (msgspec.DecodeError, RecursionError, ValueError) as error:
-        raise InputError(f"{path}:{line} is not a JSON object: {error}.") from error
-    return found

@@ -5,15 +5,15 @@ from __future__ import annotations
 import io
 import re
 import struct
-import warnings
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pleb_project.readers.extras import need
 from pleb_project.readers.padding import padded, stacked
-from pleb_project.readers.source import EXAMPLE_BYTES
 from pleb_shared.errors import InputError
+from pleb_system.reading.extras import need
+from pleb_system.reading.images import read_images
+from pleb_system.reading.source import EXAMPLE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,17 +22,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pleb_project.definition.sections import DataSection
-    from pleb_project.readers.source import Rows
+    from pleb_system.reading.source import Rows
 
-__all__ = ["IMAGE_ENDINGS", "SOUND_ENDINGS", "Media", "group_of", "is_sound"]
+__all__ = ["SOUND_ENDINGS", "Media", "group_of", "is_sound"]
 
-IMAGE_ENDINGS: Final = (
-    *(".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"),
-)
 SOUND_ENDINGS: Final = (".wav", ".flac", ".ogg", ".mp3", ".aiff")
-_FORMATS: Final = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-_PIXELS: Final = 50_000_000
-"""150 MB when decoded. A file of a few bytes can claim any number."""
 _SOUND_MARKS: Final = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM")
 
 
@@ -53,16 +47,7 @@ class Media:
         Raises:
             InputError: a file is no image, too large, or of another size than those before it.
         """
-        arrays = [self._image(source, place) for source, place in sources]
-        if len({array.shape for array in arrays}) > 1:
-            odd = next(n for n, array in enumerate(arrays) if array.shape != arrays[0].shape)
-            (_, height, width), (_, other_height, other_width) = arrays[0].shape, arrays[odd].shape
-            raise InputError(
-                f"{sources[odd][1]} has {other_width} x {other_height} pixels, an image before it "
-                f"{width} x {height}: give the size that all shall have as image_size = ... in "
-                "[data]."
-            )
-        return {name: np.stack(arrays)}
+        return read_images(name, sources, self._data.image_size, self._data.channels)
 
     def sounds(self, name: str, sources: Sequence[tuple[bytes | Path, str]]) -> Rows:
         """Return sounds float32 [n, samples] from -1 to 1, the mean of their channels.
@@ -77,35 +62,6 @@ class Media:
         if self._data.max_length:
             return padded(name, arrays, self._data, self._counts, place)
         return {name: stacked(name, arrays, place)}
-
-    def _image(self, source: bytes | Path, place: str) -> NDArray[np.uint8]:
-        image_module = need("PIL.Image", "pillow", "Images")
-        fit = need("PIL.ImageOps", "pillow", "Images").fit
-        size = self._data.image_size
-        try:
-            with warnings.catch_warnings():
-                # Our own ceiling is below the size of which it warns.
-                warnings.simplefilter("ignore", image_module.DecompressionBombWarning)
-                opened = io.BytesIO(source) if isinstance(source, bytes) else source
-                with image_module.open(opened, formats=_FORMATS) as image:
-                    width, height = image.size
-                    if width * height > _PIXELS:
-                        raise InputError(
-                            f"{place} has {width} x {height} pixels; at most {_PIXELS} are read: "
-                            "make it smaller or leave it out."
-                        )
-                    plain = image.convert("RGB" if self._data.channels == 3 else "L")
-            if size:
-                plain = fit(plain, (size, size), image_module.Resampling.BICUBIC)
-            array = np.asarray(plain, np.uint8)
-        except (
-            *(OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, MemoryError),
-            *(OverflowError, TypeError, image_module.DecompressionBombError),
-        ) as error:
-            if isinstance(error, FileNotFoundError):
-                raise InputError(f"{place} does not exist.") from error
-            raise InputError(f"{place} cannot be read as an image: {error}.") from error
-        return np.ascontiguousarray(np.atleast_3d(array).transpose(2, 0, 1))
 
     def _sound(self, source: bytes | Path, place: str) -> NDArray[np.float32]:
         soundfile = need("soundfile", "soundfile", "Sounds")

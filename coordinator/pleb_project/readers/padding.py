@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pleb_project.definition.sections import DataSection
-    from pleb_project.readers.source import Rows
+    from pleb_system.reading.source import Rows
 
 __all__ = ["padded"]
 

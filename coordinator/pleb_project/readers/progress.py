@@ -81,6 +81,7 @@ class _Kept(msgspec.Struct):
     fingerprint: str
     spec: DataSpec
     notes: list[str]
+    learned: bytes = b""
 
 
 class Work:
@@ -117,12 +118,12 @@ class Work:
             path = self.blobs.path(shard.digest)
             if not path.exists() or path.stat().st_size != shard.size:
                 return None
-        return Dataset(kept.spec, shards, tuple(kept.notes))
+        return Dataset(kept.spec, shards, tuple(kept.notes), kept.learned)
 
     def finish(self, dataset: Dataset) -> None:
         """Remember the data set; delete the piles, and the shards of a large one before it."""
         before = self._kept()
-        kept = _Kept(self._fingerprint or "", dataset.spec, list(dataset.notes))
+        kept = _Kept(self._fingerprint or "", dataset.spec, list(dataset.notes), dataset.learned)
         write_durably(self.folder / "dataset.json", msgspec.json.encode(kept))
         if before and before.spec.shards != dataset.spec.shards:
             try:

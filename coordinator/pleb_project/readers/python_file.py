@@ -12,8 +12,8 @@ import numpy as np
 
 from pleb_project.readers.code_folder import CodeFolder
 from pleb_project.readers.padding import padded, stacked
-from pleb_project.readers.source import START, Chunk, Part, Position, Rows, Source
 from pleb_shared.errors import InputError
+from pleb_system.reading.source import START, Chunk, Part, Position, Rows, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

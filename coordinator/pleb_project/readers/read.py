@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import numpy as np
 
 from pleb_project.readers.arrays import npy_source, npz_source
 from pleb_project.readers.csv_table import csv_source
-from pleb_project.readers.extras import need
 from pleb_project.readers.folders import folder_source
 from pleb_project.readers.idx import idx_source
 from pleb_project.readers.json_lines import jsonl_source
+from pleb_project.readers.own import own_form
 from pleb_project.readers.progress import fingerprint, open_work
 from pleb_project.readers.python_file import python_source
 from pleb_project.readers.rows import write_rows
-from pleb_project.readers.source import START, Chunk, Part, Position, Rows, Source
 from pleb_project.readers.tables import huggingface_source, parquet_source
 from pleb_project.readers.webdataset import webdataset_source
 from pleb_project.readers.windows import find_windows, write_windows
 from pleb_shared.errors import InputError
+from pleb_system.reading.extras import need
+from pleb_system.reading.source import START, Chunk, Part, Position, Rows, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +64,10 @@ def read_dataset(
         if (dataset := work.finished()) is None:
             dataset = write_rows(source, data, work, say)
             work.finish(dataset)
-        return dataset
+    if data.where == "host":
+        own = own_form(data, dataset, source.classes, dataset.learned, blobs)
+        return replace(dataset, spec=msgspec.structs.replace(dataset.spec, own=own))
+    return dataset
 
 
 def _source(data: DataSection, folder: Path) -> Source:

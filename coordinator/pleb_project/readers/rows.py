@@ -7,6 +7,7 @@ the shards are a pure function of the examples, their order and the settings.
 from __future__ import annotations
 
 import operator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from pleb_project.definition.sections import DataSection
     from pleb_project.readers.progress import Work
-    from pleb_project.readers.source import Rows, Source
+    from pleb_system.reading.source import Rows, Source
 
 __all__ = ["write_rows"]
 
@@ -84,7 +85,8 @@ def write_rows(
         for name, (dtype, shape) in train.forms.by_name.items()
     ]
     spec = {"kind": "rows", "inputs": inputs}
-    return write_dataset(work.blobs, spec, result.train, result.holdout, tuple(notes))
+    written = write_dataset(work.blobs, spec, result.train, result.holdout, tuple(notes))
+    return replace(written, learned=progress.learned)
 
 
 def _cut(

@@ -13,7 +13,7 @@ from pleb_shared.tensors.layout import save_tensors
 
 if TYPE_CHECKING:
     from pleb_project.readers.blobs import BlobFolder
-    from pleb_project.readers.source import Rows
+    from pleb_system.reading.source import Rows
 
 __all__ = [
     "SHARD_BYTES",
@@ -37,11 +37,15 @@ EXAMPLES_AT_LEAST: Final = 64
 
 @dataclass(frozen=True)
 class Dataset:
-    """A project's data as it is published. `notes` are sentences for the researcher."""
+    """A project's data as it is published. `notes` are sentences for the researcher.
+
+    `learned`: what a table's first reading found.
+    """
 
     spec: DataSpec
     shards: ShardList
     notes: tuple[str, ...] = ()
+    learned: bytes = b""
 
     @property
     def train_examples(self) -> int:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pleb_project.readers.arrow import Batch, arrow_source
-from pleb_project.readers.extras import need
 from pleb_project.readers.files import find_files
-from pleb_project.readers.source import EXAMPLE_BYTES, Position, Source, chunk_examples
 from pleb_shared.errors import InputError
+from pleb_system.reading.extras import need
+from pleb_system.reading.source import EXAMPLE_BYTES, Position, Source, chunk_examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,9 +18,11 @@ from numpy.lib import format as npy
 
 from pleb_project.readers.files import find_files
 from pleb_project.readers.groups import group_columns
-from pleb_project.readers.media import IMAGE_ENDINGS, SOUND_ENDINGS, Media, group_of
+from pleb_project.readers.media import SOUND_ENDINGS, Media, group_of
 from pleb_project.readers.padding import padded, stacked
-from pleb_project.readers.source import (
+from pleb_shared.errors import InputError
+from pleb_system.reading.images import IMAGE_ENDINGS
+from pleb_system.reading.source import (
     EXAMPLE_BYTES,
     GROUP,
     Chunk,
@@ -28,7 +30,6 @@ from pleb_project.readers.source import (
     Position,
     Source,
 )
-from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pleb_project.definition.sections import DataSection
-    from pleb_project.readers.source import Rows
+    from pleb_system.reading.source import Rows
 
 __all__ = ["webdataset_source"]
 

@@ -85,6 +85,39 @@ def test_with_noise_no_default_stands_in_its_way():
         parse_definition(f"{MINIMAL}\n{noise}[round]\nunits = 4\nquorum = 3\n", FILE)
 
 
+OWN = (
+    '[project]\nname = "own"\naccess = "invited"\n'
+    '[data]\nwhere = "host"\nsource = "npz"\nfiles = "a.npz"\n'
+)
+
+
+def test_with_own_data_no_default_stands_in_its_way():
+    found = parse_definition(OWN + "[round]\nunits = 3\n", FILE)
+    assert found.outer.combination == "centred_clipping"
+    assert (found.round.quorum, found.training.warm_start_versions) == (3, 0)
+    assert "shards_per_unit" not in found.measured
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (OWN.replace("invited", "public"), "access = 'invited'"),
+        (OWN.replace('"npz"', '"parquet"'), "hosts cannot read 'parquet'"),
+        (OWN.replace('"npz"', '"text"'), "'text' and 'tokens' are one long list"),
+        (OWN + "max_length = 9\n", "hosts do not pad"),
+        (OWN + "[round]\nunits = 2\n", "set quorum to 3 or more"),
+        (OWN + '[outer]\ncombination = "mean"\n', "centred_clipping"),
+        (OWN + "[training]\nwarm_start_versions = 1\n", "warm_start_versions = 0"),
+        (OWN + '[limits]\nchunks = ["layers:1/2"]\n', "remove chunks"),
+        (OWN + "[ensemble]\nmembers = 2\n", "published alone|private project alone"),
+        (OWN + "[privacy]\nclip_norm = 1\nnoise_multiplier = 1\n", r"\[privacy\] cannot hold"),
+    ],
+)
+def test_own_data_that_could_not_be_bounded_are_refused(text, sentence):
+    with pytest.raises(DefinitionError, match=sentence):
+        parse_definition(text, FILE)
+
+
 @pytest.mark.parametrize("case", WRONG)
 def test_an_error_shows_the_place_and_what_to_write(case):
     addition, place, words = WRONG[case]

@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pleb_project.readers.source import GROUP, Rows
 from pleb_shared.errors import InputError
+from pleb_system.reading.source import GROUP, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -78,6 +78,7 @@ class Source:
     nothing else: None where that is not known. `learn` reads what must be known before the first
     example, and returns it for a later run, which gives it back. `notes` returns sentences for
     the researcher; `counts` is how often each of some things happened while reading, by what it is.
+    `classes` are the subfolders of a folder, in the order of their numbers.
     """
 
     train: list[Part]
@@ -86,6 +87,7 @@ class Source:
     notes: Callable[[], tuple[str, ...]] = tuple
     learn: Callable[[bytes | None], bytes] | None = None
     counts: dict[str, int] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
 
 def allowed_dtype(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
