@@ -328,9 +328,9 @@ class World:
         role: Role = Role.HOST,
         calibrated: bool = True,
         key: SigningKey | None = None,
+        invite: str | None = None,
         **behaviour: object,
     ) -> Volunteer:
-        invite = None
         if role != Role.HOST:
             with self.store.write() as tx:
                 invite = new_invite(tx, self.deps, role, lifetime_seconds=60)

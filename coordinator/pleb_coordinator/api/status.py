@@ -226,6 +226,7 @@ def read_status(
         received=ReceivedStatus(**tx.projects.received(project.id)),
         privacy=privacy_status(tx, project),
         access=metadata.access,
+        own_data=metadata.data.own is not None,
     )
 
 
@@ -329,8 +330,8 @@ def _host(host: Host, project: Project, now: float) -> HostStatus:
 
 def _trust_warning(tx: Transaction, project: Project, now: float) -> str:
     """Return what the project's operator should know about trusted hosts, or an empty text."""
-    if project.state is not ProjectState.ACTIVE:
-        return ""
+    if project.state is not ProjectState.ACTIVE or project.metadata.data.own is not None:
+        return ""  # of own data nothing is anchored, and `OWN_DATA` says so
     trusted = tx.hosts.trusted(project.id, now - TRUSTED_SEEN_SECONDS)
     if not trusted and not project.proven_hosts:
         return (

@@ -21,6 +21,7 @@ from pleb_coordinator.cli.families import family_lines
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.status import (
     NOT_COMPARABLE,
+    OWN_DATA,
     overall,
     shown_coverage,
     shown_privacy,
@@ -166,6 +167,8 @@ def project_lines(p: ProjectStatus) -> Iterator[str]:
     yield from (f"  privacy    {sentence}" for sentence in shown_privacy(p))
     yield f"  permission until {shown_day(p.permission_ends_at)}"
     yield f"  join       {p.attach_link}"
+    if p.own_data:
+        yield f"! {OWN_DATA}"
     if not p.comparable:
         yield f"! {NOT_COMPARABLE}"
     if p.trust_warning:

@@ -31,6 +31,10 @@ _COUNTING: Final = {
     Counting.HELD: "held: counts once an anchor's check agrees",
     Counting.FAST: "faster than its host computes: two proven hosts or a trusted one must agree",
     Counting.EXAM: "exam: new hosts share it with an anchor, whose result must agree",
+    Counting.OWN: (
+        "not anchored: trained on its host's own data, so nobody else can compute it; it is one "
+        "member's bounded part of the version"
+    ),
     Counting.FLEET: "not anchored: no host is trusted or proven, so most of the fleet must agree",
 }
 _NEEDS: Final = {
@@ -85,7 +89,8 @@ def _lines(unit: UnitDetails) -> Iterator[str]:
     yield f"Unit {unit.id}: {place}: {unit.state}"
     batches = unit.batches_per_step
     work = f"{unit.local_steps} steps" + (f", {batches} to an update" if batches > 1 else "")
-    yield f"  shards {shards}, seed {unit.seed}, {work}"
+    data = "its host's own data" if unit.counting is Counting.OWN else f"shards {shards}"
+    yield f"  {data}, seed {unit.seed}, {work}"
     if unit.memory_bytes:
         needed = f"for hosts with {unit.memory_bytes >> 20} MiB or more for a unit"
         yield f"  chunk {unit.chunk}, {needed}"

@@ -9,6 +9,8 @@ result counts only with one:
 - While results differ, none counts. A trusted host decides; without one, proven hosts drawn by lot
   do, once a side leads by two voices.
 - In a project without a single anchor, one exam goes to the whole fleet, and a large lead counts.
+- What was trained on its host's own data counts alone, since nobody else has them: such results are
+  not anchored, and what bounds them is how they are combined.
 
 Results *agree* within the tolerance. Between the tolerance and three times that they are *near*:
 a reason to ask another host, never to convict one. `decide` is a pure function of what is known
@@ -138,6 +140,8 @@ def needed_pairs(case: Case) -> list[tuple[str, str]]:
     Results are compared with those that have weight, so a flood of newcomers' lies costs one
     comparison each. Only in a fleet's exam, when it can be decided, all are compared.
     """
+    if case.counting is Counting.OWN:
+        return []
     digests = list(dict.fromkeys(word.digest for word in case.words))
     if case.counting is Counting.FLEET and _fleet_ready(case):
         return [pair(*two) for two in combinations(digests, 2)]
@@ -160,6 +164,8 @@ def decide(
     if not case.words:
         return Decision(because(ReasonCode.NO_RESULT), need=_exam_needs(case))
     table = _Table(case.words, apart, tolerance)
+    if case.counting is Counting.OWN:
+        return table.settled(case.words[0], because(ReasonCode.OWN_DATA))
     if any(word.weight is Weight.TRUSTED for word in case.words):
         return _by_trusted(case, table)
     if case.counting is Counting.FLEET:

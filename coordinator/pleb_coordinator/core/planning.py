@@ -107,13 +107,15 @@ def round_units(
     if version >= training.versions:
         return []
     first = version * metadata.round.units  # the units of all rounds before
+    is_own = metadata.data.own is not None  # each host reads a shard of its own
+    count = 1 if is_own else training.shards_per_unit
     return [
         NewUnit(
             kind=UnitKind.TRAIN,
             position=first_position + position,
             seed=unit_seed(metadata.project, metadata.epoch, version, first_position + position),
-            shard_first=(first + position) * training.shards_per_unit % facts.train_shards,
-            shard_count=training.shards_per_unit,
+            shard_first=0 if is_own else (first + position) * count % facts.train_shards,
+            shard_count=count,
             local_steps=training.local_steps,
             versions=training.versions,
         )
@@ -134,9 +136,10 @@ def young_quorum(project: Project) -> int | None:
     much that few of them do (McCandlish et al. 2018, the critical batch size), so the first version
     needs one unit of each account, each following one twice as many. What makes a unit count is the
     same as ever. With [privacy] no round is small: which of its units are in must say nothing.
+    Nor is one of members' own data, which a rule combines that needs several of them.
     """
     version = project.version
-    if project.metadata.privacy is not None:
+    if project.metadata.privacy is not None or project.metadata.data.own is not None:
         return None
     if project.proven_hosts or version >= YOUNG_VERSIONS:
         return None

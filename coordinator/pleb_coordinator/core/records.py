@@ -111,6 +111,8 @@ class Counting(StrEnum):
     """New hosts share it with one anchor."""
     FLEET = "fleet"
     """There is no anchor yet: all hosts share it, and a large lead counts."""
+    OWN = "own"
+    """It was trained on its host's own data: nobody else can compute it, and it counts alone."""
 
 
 class SpotCheck(StrEnum):

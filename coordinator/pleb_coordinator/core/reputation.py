@@ -98,9 +98,16 @@ def standing_of(host: Host) -> Standing:
     return Standing(**{name: getattr(host, name) for name in Standing.__struct_fields__})
 
 
-def after_valid(standing: Standing, rules: Verification, credit: float) -> Standing:
-    """Return the standing after a result that counts. A suspended host is not proven by it."""
+def after_valid(
+    standing: Standing, rules: Verification, credit: float, *, proves: bool = True
+) -> Standing:
+    """Return the standing after a result that counts. A suspended host is not proven by it.
+
+    `proves`: whether anybody could have computed it, too.
+    """
     accepted = standing.units_valid + 1
+    if not proves:
+        return replace(standing, credit=standing.credit + credit, units_valid=accepted)
     record = standing.record + 1
     enough = standing.suspended_by is None and record >= rules.new_host_units
     proven = standing.proven or enough

@@ -137,3 +137,5 @@ class RequestContext:
     usually_free_seconds: float | None = None
     """For how long the host probably stays free, as it says; None: it does not know."""
     changes: HostChanges = field(default_factory=HostChanges)
+    has_own_data: bool = False
+    """Whether the host says that it has data of its own for the project."""

@@ -26,6 +26,7 @@ from pleb_coordinator.steps.outcome import (
     store_result,
     unpacked_delta,
 )
+from pleb_coordinator.steps.own import still_own
 from pleb_coordinator.store.assignments import Commitment, Judgement
 from pleb_shared.errors import EncodingError, Refusal, RefusalCode
 from pleb_shared.protocol.limits import LIMITS
@@ -166,6 +167,8 @@ def _can_be_compared(context: RequestContext, unit: UnitRow, report: Report) -> 
     """
     if unit.kind != UnitKind.TRAIN:
         return unit.state is UnitState.OPEN
+    if context.project.metadata.data.own is not None:  # nobody else's can be compared with it
+        return still_own(context, unit)
     if unit.state not in _COMPARABLE:
         return False
     if unit.version >= context.project.version - LIMITS.version_lag:

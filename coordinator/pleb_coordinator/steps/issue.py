@@ -27,6 +27,7 @@ from pleb_coordinator.steps.exams import for_new_host, units_kept_for_exams
 from pleb_coordinator.steps.fit import fitted, in_window, unit_to_double
 from pleb_coordinator.steps.leasing import give, lease, lease_more
 from pleb_coordinator.steps.no_work import no_work, not_comparable, paced
+from pleb_coordinator.steps.own import no_own_work, own_unit
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.messages import NoWork, WorkRequest
@@ -86,6 +87,22 @@ def issue_work(
     return [_manifest(context, *pair) for pair in work if _remaining(context, pair[0]) > 0], refusal
 
 
+def _own(
+    context: RequestContext, held: Mapping[int, Purpose], wanted: int
+) -> tuple[list[tuple[Assignment, UnitRow]], NoWork | None]:
+    """Return a unit on the host's own data, and the evaluations that only trusted hosts do."""
+    room = min(wanted, leases_at_once(context.host) - len(held))
+    if room <= 0:
+        return [], NoWork(reason=because(ReasonCode.NEW_HOST_LIMIT), retry_after_seconds=10)
+    found: list[tuple[Assignment, UnitRow]] = []
+    if context.host.trusted:
+        pairs = in_window(context, choose(context, Purpose.EVALUATION, room))
+        found = lease(context, pairs, len(held))
+    if len(found) < room:
+        found += lease(context, in_window(context, own_unit(context), found), len(held))
+    return found, None if len(found) >= wanted else no_own_work(context)
+
+
 def _with_runtime(context: RequestContext, request: WorkRequest) -> Host:
     """Return the host with its new runtime and the class that it had with it before."""
     tx, host = context.tx, context.host
@@ -117,6 +134,8 @@ def _fresh(
         return [], NoWork(reason=reason, retry_after_seconds=300)
     if not context.host.determinism_class:
         return _calibration(context, held)
+    if context.project.metadata.data.own is not None:
+        return _own(context, held, wanted)
     if (refusal := not_comparable(context)) is not None:
         return [], refusal
     room = min(wanted, leases_at_once(context.host) - len(held))

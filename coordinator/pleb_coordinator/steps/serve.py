@@ -122,6 +122,7 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
         context,
         free_seconds=request.free_seconds,
         usually_free_seconds=request.usually_free_seconds,
+        has_own_data=request.has_own_data,
     )
     if request.max_units:
         tx.expect_issue(project.name, host.id, host.account)

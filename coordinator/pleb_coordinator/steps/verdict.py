@@ -149,7 +149,12 @@ def _accept(context: CaseContext, assignment: Assignment, decision: Decision) ->
         tx.assignments.judge(assignment, AssignmentEvent.AGREED, judgement)
         # read again: one host may have several of the unit's results
         host = tx.hosts.get(context.hosts[assignment.id].id)
-        standing = after_valid(standing_of(host), project.metadata.verification, credit)
+        standing = after_valid(
+            standing_of(host),
+            project.metadata.verification,
+            credit,
+            proves=unit.counting is not Counting.OWN,
+        )
         confirmed = decision.by_trusted or len(decision.agreeing) > 1
         if confirmed and assignment.issued_at is not None and assignment.reported_at is not None:
             elapsed = assignment.reported_at - assignment.issued_at

@@ -370,6 +370,10 @@ def _counting(context: CaseContext, found: Reported, suspicions: tuple[Signal, .
     suspicious, and held where checks are frequent. An exam is the fleet's while there is no anchor.
     """
     tx, unit, case = context.tx, context.unit, found.case
+    if context.project.metadata.data.own is not None:
+        if case.counting is not Counting.OWN:
+            tx.units.set_counting(unit.id, Counting.OWN, None)
+        return Counting.OWN
     author = next((word for word in case.words if word.author), None)
     if case.counting in {Counting.EXAM, Counting.FLEET}:
         anchors = context.fleet.trusted + context.fleet.proven

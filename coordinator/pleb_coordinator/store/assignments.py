@@ -225,6 +225,11 @@ class Assignments(TableGroup):
             sql.HAS_HAD, unit=unit, host=host.id, account=host.account, network=network
         )
 
+    def has_part(self, project: int, epoch: int, version: int, account: str) -> bool:
+        """Whether an account computes a unit of the round, or has a result that counts in it."""
+        key = version_key(project, epoch, version)
+        return self._exists(sql.HAS_PART, account=account, **key)
+
     def exam_hosts(self, unit: int) -> int:
         """Return how many new hosts have had the unit."""
         return int(self._value(sql.COUNT_EXAM_HOSTS, unit=unit))

@@ -496,6 +496,11 @@ SELECT 1 FROM assignments
 WHERE unit = :unit AND state <> 'cancelled'
   AND (account = :account OR host = :host OR (network = :network AND network <> '')) LIMIT 1
 """
+HAS_PART: Final = """
+SELECT 1 FROM units u JOIN assignments a ON a.unit = u.id
+WHERE u.project = :project AND u.epoch = :epoch AND u.version = :version AND u.kind = 'train'
+  AND a.account = :account AND a.state IN ('leased', 'uploading', 'reported', 'valid') LIMIT 1
+"""
 COUNT_EXAM_HOSTS: Final = """
 SELECT count(*) FROM assignments
 WHERE unit = :unit AND purpose = 'exam' AND state <> 'cancelled'

@@ -29,7 +29,7 @@ from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.reasons import reason_sentence
 from pleb_shared.protocol.shown import shown
-from pleb_shared.protocol.status import NOT_COMPARABLE, shown_privacy, shown_received
+from pleb_shared.protocol.status import NOT_COMPARABLE, OWN_DATA, shown_privacy, shown_received
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -257,6 +257,7 @@ def _environment() -> Environment:
     }
     environment.globals["software"] = software()
     environment.globals["not_comparable"] = NOT_COMPARABLE
+    environment.globals["own_data"] = OWN_DATA
     environment.globals["shown_privacy"] = shown_privacy
     environment.globals["shown_received"] = shown_received
     return environment
