@@ -40,6 +40,7 @@ from pleb_agent.control.views import (
     LogView,
     MemberView,
     MessageView,
+    OwnDataView,
     ProjectFacts,
     ProjectView,
     ReceiptDayView,
@@ -337,6 +338,21 @@ class PlayedHousehold:
         return await self.view()
 
 
+class PlayedOwnData:
+    """Chooses and forgets any folder."""
+
+    def __init__(self, agent: PageAgent) -> None:
+        self._agent = agent
+
+    async def choose(self, project: str, folder: str) -> OwnDataView:
+        self._agent.called("choose_data", project, folder)
+        return OwnDataView(project=project, folder=folder, sentence="")
+
+    def forget(self, project: str) -> OwnDataView:
+        self._agent.called("forget_data", project)
+        return OwnDataView(project=project, folder="", sentence="")
+
+
 class PageAgent:
     """One agent without a process. `calls`: what the ports were asked, by (name, arguments).
 
@@ -384,6 +400,7 @@ class PageAgent:
             reader=self.reader,
             autostart=cast("Any", self.autostart),
             reports=cast("Any", PlayedReports()),
+            own_data=cast("Any", PlayedOwnData(self)),
         )
 
     @property

@@ -67,6 +67,8 @@ POSTS: tuple[tuple[str, dict[str, str]], ...] = (
     ("/now/runtime", {"kind": "cpu"}),
     ("/now/update", {}),
     ("/projects/share", {"project": "words", "share": "200"}),
+    ("/projects/data", {"project": "words", "folder": "/data/scans"}),
+    ("/projects/data", {"project": "words", "forget": "yes"}),
     ("/projects/link", {"project": "words"}),
     ("/projects/detach", {"project": "words"}),
     ("/preferences/set", {"name": "on_battery", "value": "on"}),

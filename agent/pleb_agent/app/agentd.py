@@ -29,6 +29,7 @@ from pleb_agent.control.live_preferences import LivePreferences, worker_settings
 from pleb_agent.control.live_rules import LiveRules
 from pleb_agent.control.notifier import ChangeNotifier
 from pleb_agent.control.overrides import Overrides
+from pleb_agent.control.own_data import OwnDataControl
 from pleb_agent.control.packages import Packages
 from pleb_agent.control.reports import Reports
 from pleb_agent.control.status_reader import StatusReader
@@ -48,6 +49,7 @@ from pleb_agent.loop.attach import Attaching
 from pleb_agent.loop.files import clean_work_dir
 from pleb_agent.loop.services import Listener, Services
 from pleb_agent.loop.side_by_side import SideBySide
+from pleb_agent.own_data.store import clean_own
 from pleb_agent.program.clock import system_clock, system_draw
 from pleb_agent.program.command import module_command
 from pleb_agent.sensors.devices import Workers, find_cards
@@ -178,6 +180,7 @@ class _Agentd:
             self._engines[card.name] = WorkerProcess(home.work_on(card.name), settings, card)
         for device, engine in self._engines.items():
             engine.packages = self.packages.runtime_path(device)
+        clean_own(home.work, {row.id for row in self._journal.hosts()})
         for folder in home.work_of_others(self._engines):  # shards may lie there in the clear
             clean_work_dir(folder, self._journal)
         self._readings = ReadingsSource(
@@ -321,6 +324,7 @@ class _Agentd:
             draw=system_draw,
             standings=self._standings,
             lan=self._lan,
+            packages=lambda: self._engines[device].packages,
         )
 
     def _controller(self) -> Controller:
@@ -355,6 +359,9 @@ class _Agentd:
             autostart=Autostart(self._home.path, os.environ, headless=self._options.headless),
             packages=self.packages,
             reports=Reports(self._home.path, self._home.log),
+            own_data=OwnDataControl(
+                self._journal, keys, self._home.work, lambda: self._engines[CPU].packages
+            ),
         )
 
     def _sharing(self) -> SharingView | None:

@@ -136,6 +136,34 @@ def reader(home: Home, options: argparse.Namespace, output: Output) -> int:
     return 0
 
 
+def data(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Choose the folder with the user's own data for a project, show it, or forget it."""
+    folder = "" if options.folder is None else str(options.folder.expanduser().absolute())
+    if folder and options.forget:
+        raise InputError("`--forget` takes no folder: it is the one that is chosen.")
+    try:
+        view = Remote(home).post(
+            "own-data", project=options.project, folder=folder, forget=options.forget
+        )
+    except NotRunningError:
+        import msgspec
+
+        from pleb_agent.control.own_data import OwnDataControl
+        from pleb_agent.journal.keys import KeyStore
+
+        with held_journal(home) as journal:
+            control = OwnDataControl(journal, KeyStore(home.keys), home.work)
+            if options.forget:
+                found = control.forget(options.project)
+            elif folder:
+                found = asyncio.run(control.choose(options.project, folder))
+            else:
+                found = control.show(options.project)
+        view = msgspec.to_builtins(found)
+    output.result(view, view["sentence"])
+    return 0
+
+
 def status(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Show what the agent is doing; with --watch again whenever it changes."""
     printed = None
@@ -339,6 +367,7 @@ COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = 
     "projects": projects,
     "link": link,
     "reader": reader,
+    "data": data,
     "status": status,
     "pause": pause,
     "resume": resume,

@@ -153,6 +153,16 @@ def _add_projects(commands: Commands) -> None:
     ):
         parser = commands.add(name, summary, f"{name} words")
         parser.add_argument("project", metavar="PROJECT", help="its name or attach link")
+    data = commands.add(
+        "data",
+        "choose the folder with your own data for a project; it never leaves this PC",
+        "data clinic ~/scans",
+    )
+    data.add_argument("project", metavar="PROJECT", help="its name or attach link")
+    data.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="(show which it is)")
+    data.add_argument(
+        "--forget", action="store_true", help="train on it no more; the folder itself stays"
+    )
     reader = commands.add(
         "reader", "let other programs of yours read a private project", "reader words --to FILE"
     )

@@ -92,6 +92,10 @@ def project_lines(projects: list[dict[str, Any]]) -> list[str]:
             lines.append(f"    {project['problem']}")
         if line := _sources(counters):
             lines.append(f"    {line}")
+        if project.get("own_data"):
+            folder = project.get("own_folder")
+            said = f"trains on your data in {folder}" if folder else "no folder with your data"
+            lines.append(f"    {said}: `pleb-agent data {project['project']}`")
         if project.get("no_new_work"):
             lines.append("    no new work, as you asked: `pleb-agent allow-new-work`")
         if project.get("notice"):

@@ -36,12 +36,14 @@ if TYPE_CHECKING:
     from pleb_agent.control.live_preferences import LivePreferences
     from pleb_agent.control.notifier import ChangeNotifier
     from pleb_agent.control.overrides import Overrides
+    from pleb_agent.control.own_data import OwnDataControl
     from pleb_agent.control.packages import Packages
     from pleb_agent.control.reports import Reports
     from pleb_agent.control.status_reader import StatusReader
     from pleb_agent.control.views import (
         AllVerifiedView,
         HabitsView,
+        OwnDataView,
         PreferencesView,
         ProjectView,
         RulesView,
@@ -111,6 +113,7 @@ class Controller:
     autostart: Autostart
     packages: Packages
     reports: Reports
+    own_data: OwnDataControl
 
     async def attach(self, request: requests.AttachRequest) -> ProjectView:
         """Attach a project with its family; return it."""
@@ -258,6 +261,21 @@ class Controller:
         for row in rows:
             self.journal.set_no_new_work(row.id, on=not request.allow)
         return self._changed()
+
+    async def choose_data(self, request: requests.OwnDataRequest) -> OwnDataView:
+        """Show, choose or forget the folder with the user's own data for a project.
+
+        Raises:
+            InputError: the project trains on no such data, or cannot read what is in the folder.
+        """
+        if not request.folder and not request.forget:
+            return self.own_data.show(request.project)
+        if request.forget:
+            view = self.own_data.forget(request.project)
+        else:
+            view = await self.own_data.choose(request.project, request.folder)
+        self._changed()
+        return view
 
     def forget_habits(self, _: requests.ForgetHabitsRequest) -> HabitsView:
         """Learn habits only from what happens from now on."""

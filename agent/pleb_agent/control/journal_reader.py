@@ -129,6 +129,8 @@ class JournalReader:
             contact=metadata.contact,
             notice=None if notice is None else message_of(notice),
             family=row.family,
+            own_data=metadata.data.own is not None,
+            own_folder=self._journal.own_folder(row.id),
         )
 
     def open(self) -> list[AssignmentView]:

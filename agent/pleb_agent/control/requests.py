@@ -81,6 +81,14 @@ class NewWorkRequest(RequestBody, frozen=True):
     allow: bool = False
 
 
+class OwnDataRequest(RequestBody, frozen=True):
+    """Choose the folder with the user's own data for a project, forget it, or show which it is."""
+
+    project: str
+    folder: Text = ""
+    forget: bool = False
+
+
 class ForgetHabitsRequest(RequestBody, frozen=True):
     """Forget when this PC was free."""
 

@@ -392,6 +392,7 @@ class StatusReader:
             attached=any((row.base_url, row.name) == place for row in self.rows.attached()),
             expectation=_expectation(metadata, self.live.current, unit_seconds),
             members=len(metadata.family.members) if metadata.family else 0,
+            own_data=metadata.data.own is not None,
         )
 
 

@@ -118,6 +118,10 @@ class ProjectView(View, frozen=True):
     """Something to know that needs nothing of the user: that this ends soon, or has ended."""
     family: str = ""
     """The name of the family that it is a member of, such as an ensemble; empty: none."""
+    own_data: bool = False
+    """Whether it trains on data of the user's own."""
+    own_folder: str = ""
+    """The folder with them; empty: none is chosen."""
 
 
 class DeviceView(View, frozen=True):
@@ -339,6 +343,17 @@ class ProjectFacts(View, frozen=True):
     expectation: Expectation
     members: int = 0
     """Projects of its family, all of which are joined with it; 0: it is published alone."""
+    own_data: bool = False
+    """Whether it trains on data of its members' own, which stay on their PCs."""
+
+
+class OwnDataView(View, frozen=True):
+    """The folder with the user's own data for a project."""
+
+    project: str
+    folder: str
+    """Empty: none is chosen."""
+    sentence: str
 
 
 class EventView(View, frozen=True):

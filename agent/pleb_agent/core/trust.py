@@ -23,7 +23,7 @@ from pleb_shared.protocol.codec import delta_bytes, packed_most
 from pleb_shared.protocol.ids import digest_of, fingerprint_of
 from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
 from pleb_shared.protocol.messages import EnrolReply, PayloadType, WorkReply
-from pleb_shared.protocol.project import ProjectMetadata, calibration_unit, tensor_bytes
+from pleb_shared.protocol.project import OWN_SHARDS, ProjectMetadata, calibration_unit, tensor_bytes
 from pleb_shared.protocol.roots import key_fault, root_path
 from pleb_shared.protocol.sealing import sealed_bytes
 from pleb_shared.protocol.signing import open_envelope, peek_payload, read_envelope
@@ -417,6 +417,8 @@ def _work_fault(unit: Unit, metadata: ProjectMetadata) -> str:
             return f"{unit.local_steps} steps, where 1 to {steps} are allowed"
         if unit.shards.count > shards:
             return f"{unit.shards.count} shards, where {shards} are allowed"
+        if metadata.data.own is not None and unit.shards != OWN_SHARDS:
+            return "it names shards, where each host trains on its own data"
     if unit.kind is UnitKind.EVALUATE and unit.local_steps > training.local_steps:
         return "it evaluates with training steps"
     if unit.kind is UnitKind.CALIBRATE:

@@ -305,5 +305,9 @@ MIGRATIONS: Final = (
         FROM assignments JOIN projects ON projects.id = assignments.project
         WHERE verdict = 'valid' AND report <> x'' ORDER BY assignments.id;
     """,
+    # 10: where the user's own data for a project are
+    """
+    ALTER TABLE projects ADD COLUMN own_folder TEXT NOT NULL DEFAULT '';
+    """,
 )
 """Applied in order; `PRAGMA user_version` counts them."""

@@ -135,6 +135,19 @@ class Journal(ActivityLog):
                 (int(on), project),
             )
 
+    def set_own_folder(self, project: int, folder: str) -> None:
+        """Remember where the user's own data for a project are, for all devices; empty: nowhere."""
+        with self.transaction():
+            self.db.execute(
+                """UPDATE projects SET own_folder = ? WHERE (base_url, name) =
+                    (SELECT base_url, name FROM projects WHERE id = ?)""",
+                (folder, project),
+            )
+
+    def own_folder(self, project: int) -> str:
+        """Return where the user's own data for a project are, whichever device asks."""
+        return next((row.own_folder for row in self.hosts(project) if row.own_folder), "")
+
     def remove_project(self, project: int) -> None:
         """Forget a project and all its assignments."""
         with self.transaction():

@@ -69,6 +69,8 @@ class ProjectRow(NewProject):
     attached_at: float
     no_new_work: bool = False
     """The user wants no further units of it for now."""
+    own_folder: str = ""
+    """The folder with the user's own data for it; empty: none is chosen."""
 
     @property
     def attach_link(self) -> AttachLink:

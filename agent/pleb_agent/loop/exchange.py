@@ -73,6 +73,7 @@ class Ask:
     wait_seconds: float = 0.0
     in_hand: Sequence[AssignmentRow] = ()
     reports: Sequence[AssignmentRow] = ()
+    has_own_data: bool = False
 
 
 @dataclass(frozen=True)
@@ -266,6 +267,7 @@ class Exchange:
             usually_free_seconds=self._usually_free_seconds() if ask.max_units else None,
             memory_bytes=self._services.engine.memory_bytes,
             received=received,
+            has_own_data=ask.has_own_data,
         )
         envelope = sign_payload(strict_json.encode(statement), PayloadType.WORK, self._host_key)
         request = RequestRow(

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.rows import AssignmentRow, ProjectRow
     from pleb_agent.loop.services import Services
+    from pleb_agent.own_data.watch import OwnData
     from pleb_shared.protocol.lan import LanKey
     from pleb_shared.protocol.manifest import Manifest
     from pleb_shared.protocol.sealing import Keyring
@@ -88,6 +89,8 @@ class UnitFiles:
     snapshot: Blob
     differences: tuple[Blob, ...]
     shards: tuple[Blob, ...]
+    is_own: bool = False
+    """Whether it is trained on the user's own data, which are no blobs."""
 
     def public(self) -> list[Blob]:
         """What anybody can read at the project's page."""
@@ -111,7 +114,8 @@ class ProjectFiles:
     """One project's blobs: fetched from its coordinator, kept in the cache.
 
     `cipher`: of this project's shards on the disk; it ends with the host key. `keyring`: the keys
-    that all blobs of a private project are sealed with, in the cache as everywhere.
+    that all blobs of a private project are sealed with, in the cache as everywhere. `own`: the
+    user's own data, for units that are trained on such.
     """
 
     def __init__(
@@ -120,7 +124,9 @@ class ProjectFiles:
         cipher: ShardCipher,
         services: Services,
         keyring: Callable[[], Keyring] = dict,
+        own: OwnData | None = None,
     ) -> None:
+        self._own = own
         self.cipher = cipher
         self._keyring = keyring
         self.cache = services.cache
@@ -156,7 +162,8 @@ class ProjectFiles:
         Raises:
             NetworkError: the connection broke; what came is kept and the next call continues.
             Refusal: the coordinator does not have a blob, or not for us.
-            TrustError: the unit asks for shards that do not exist.
+            TrustError: the unit asks for shards that do not exist, or the user's own data are not
+                ready.
             PlebError: the cache or the disk is full.
         """
         began = asyncio.get_running_loop().time()
@@ -165,6 +172,8 @@ class ProjectFiles:
         if not self._knows_shards(metadata):
             await self._fetch(metadata.data.shards)
         files = _unit_files(manifest, metadata, self._shards(metadata))
+        if files.is_own and not self._has_own:
+            raise TrustError("The folder with the data for this project is not there any more.")
         self._wanted = dict.fromkeys(blob.digest for blob in files.all())
         with self.cache.hold(files.all()):
             for blob in files.public():
@@ -179,6 +188,10 @@ class ProjectFiles:
                     pass
         self._fetch_seconds.append(asyncio.get_running_loop().time() - began)
         return files
+
+    @property
+    def _has_own(self) -> bool:
+        return self._own is not None and self._own.is_ready
 
     @property
     def usual_fetch_seconds(self) -> float:
@@ -197,6 +210,7 @@ class ProjectFiles:
         complete = all(self.cache.has(blob) for blob in files.public()) and all(
             self.cache.has(blob, self.cipher) for blob in files.shards
         )
+        complete = complete and (not files.is_own or self._has_own)
         return files if complete else None
 
     def discard(self, files: UnitFiles) -> None:
@@ -244,7 +258,7 @@ class ProjectFiles:
             unit=row.manifest.unit,
             version=row.manifest.version,
             differences=[f"difference-{i}.bin" for i in range(len(files.differences))],
-            shards=[f"shard-{i}.safetensors" for i in range(len(files.shards))],
+            shards=[f"shard-{i}.safetensors" for i in range(files.is_own or len(files.shards))],
         )
         folder = job.input_dir
         with disk_errors():
@@ -254,6 +268,9 @@ class ProjectFiles:
                 own_directory(directory)
             for name in OUTPUT_FILES:
                 keep_plain(job.output_dir / name)
+        if files.is_own and self._own is not None:
+            with disk_errors(), new_plain(folder / job.shards[0]) as file:
+                self._own.store.write_shard(row.manifest.unit.version, file)
         base = [] if files.base is None else [job.base]
         names = [job.graph, *base, job.snapshot, *job.differences]
         if self._is_private(payload):
@@ -283,7 +300,8 @@ class ProjectFiles:
             blob.digest: self._unseal_into(folder / name, blob, None)
             for name, blob in zip(names, files.public(), strict=True)
         }
-        for name, blob in zip(job.shards, files.shards, strict=True):
+        shards = [] if files.is_own else job.shards
+        for name, blob in zip(shards, files.shards, strict=True):
             self._unseal_into(folder / name, blob, self.cipher)
         with disk_errors():
             told = strict_json.encode(unsealed_metadata(_metadata(payload), inside))
@@ -507,6 +525,7 @@ def unsealed_metadata(metadata: ProjectMetadata, inside: Mapping[str, Blob]) -> 
         access="public",
         sealed_with=0,
         model=replace(metadata.model, base=base),
+        data=replace(metadata.data, own=None),  # the worker gets shards, whosever they are
         training_graph=plain(metadata.training_graph),
         evaluation_graph=plain(metadata.evaluation_graph),
         chunks=[
@@ -524,6 +543,7 @@ def _unit_files(manifest: Manifest, metadata: ProjectMetadata, shards: ShardList
     """Return which blobs a unit needs."""
     unit = manifest.unit
     evaluates = unit.kind is UnitKind.EVALUATE
+    is_own = unit.kind is UnitKind.TRAIN and metadata.data.own is not None
     listed = shards.holdout if evaluates else shards.train
     if not 0 < unit.shards.count <= len(listed):
         raise TrustError(
@@ -534,13 +554,15 @@ def _unit_files(manifest: Manifest, metadata: ProjectMetadata, shards: ShardList
     if graph is None:
         raise TrustError(f"The project {metadata.project} has no chunk {unit.chunk!r}.")
     # The range wraps around the end of the list.
-    chosen = [listed[(unit.shards.first + i) % len(listed)] for i in range(unit.shards.count)]
+    count = 0 if is_own else unit.shards.count
+    chosen = [listed[(unit.shards.first + i) % len(listed)] for i in range(count)]
     return UnitFiles(
         graph=graph,
         base=metadata.model.base.blob if metadata.model.base else None,
         snapshot=manifest.version.snapshot,
         differences=tuple(manifest.version.differences),
         shards=tuple(shard.blob for shard in chosen),
+        is_own=is_own,
     )
 
 

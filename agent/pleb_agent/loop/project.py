@@ -10,6 +10,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pleb_agent.cache.errors import CacheFullError
@@ -25,6 +26,8 @@ from pleb_agent.journal.rows import AssignmentRow, Change
 from pleb_agent.loop.exchange import MAY_SUCCEED_LATER, Answer, Ask, Exchange
 from pleb_agent.loop.files import FetchedUnit, ProjectFiles, UnitDirectories, UnitFiles
 from pleb_agent.loop.uploads import Uploads
+from pleb_agent.own_data.store import OwnStore, own_folder_of
+from pleb_agent.own_data.watch import OwnData
 from pleb_agent.worker.errors import NumericsUnavailable
 from pleb_shared.errors import PlebError, Refusal, RefusalCode, TrustError
 from pleb_shared.protocol.limits import LIMITS
@@ -88,7 +91,10 @@ class Project:
         self.task: asyncio.Task[Any] | None = None
         """Network work under way, or finished but not looked at yet."""
         cipher = ShardCipher(host_key.to_bytes())
-        self.files = ProjectFiles(client, cipher, loop.services, self._keyring)
+        store = OwnStore(own_folder_of(loop.services.work_dir, row.id), host_key.to_bytes())
+        self.own = OwnData(store, self._own_folder, loop.services.clock, loop.services.packages)
+        """The user's own data, if the project is trained on such."""
+        self.files = ProjectFiles(client, cipher, loop.services, self._keyring, self.own)
         self._loop = loop
         self._services = loop.services
         self._journal = loop.services.journal
@@ -117,6 +123,11 @@ class Project:
         """How the project's units are computed."""
         return self._exchange.metadata.verification.numerics
 
+    def _own_folder(self) -> Path | None:
+        """Return the folder that the user chose; None: none, or the project reads none."""
+        folder = self._journal.own_folder(self.id)
+        return Path(folder) if folder else None
+
     def _keyring(self) -> Keyring:
         """Return the keys that the files of a private project are sealed with."""
         reading = self._exchange.reading
@@ -137,6 +148,7 @@ class Project:
         self._end_held()
         if reason := runtime.lacks(self.numerics):
             raise NumericsUnavailable(reason)
+        await self.own.refresh(self._exchange.metadata)
         received = self.received()
         if received:
             row = received[0]
@@ -309,6 +321,8 @@ class Project:
                 await self._settle_pending()
                 if ask.max_units and not self._wants_more():
                     ask = replace(ask, max_units=0, wait_seconds=0.0)  # another device was faster
+                if self._exchange.metadata.data.own is not None:
+                    ask = replace(ask, has_own_data=self.own.is_ready)
                 holds, received = self.files.held(LIMITS.held_blobs), self.files.take_received()
                 self._count_received(received)
                 request = self._exchange.write(ask, holds, received)
@@ -330,7 +344,7 @@ class Project:
     def _take(self, answer: Answer) -> None:
         """Do what follows from an answer, which the journal has already."""
         self._failures = 0
-        self.problem, self._told = self._copied, ""
+        self.problem, self._told = self._copied or self.own.problem, ""
         self._exchange.count_traffic()
         self.files.take_key(answer.lan_key, answer.key_number)
         for change in answer.changes:
@@ -483,6 +497,8 @@ class Project:
             if answer.no_work
             else say("The project has no work right now.")
         )
+        if self.own.problem:
+            reason = say(self.own.problem)
         wait = answer.no_work.retry_after_seconds if answer.no_work else 0.0
         if took_seconds < _QUICK_ANSWER_SECONDS:
             wait = max(wait, _QUICK_ANSWER_SECONDS)

@@ -293,6 +293,7 @@ class Projects:
                         await project.leave(runtime)
             await project.close()
             self._services.cache.discard_all_of(project.files.cipher)
+            project.own.store.remove()
         units = self._journal.open_assignments(row.id)
         leave_host(self._journal, self._services.keys, row)
         if not self._journal.hosts():

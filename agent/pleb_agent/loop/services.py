@@ -115,6 +115,8 @@ class Services:
     """The agents of the local network; None: they are left alone."""
     meter: EnergyMeter | None = None
     """Measures the device's energy; None: it is estimated."""
+    packages: Callable[[], Path | None] = lambda: None
+    """The runtime's folder, of a frozen build."""
     device: str = CPU
     """The name of the one that the engine computes on. Each has services, and a loop, of its own;
     the journal, the cache and the keys are shared."""

@@ -23,6 +23,7 @@ __all__ = ["MODULES", "main"]
 
 MODULES: Final = (
     "pleb_agent.cli",
+    "pleb_agent.own_data.prepare",
     "pleb_agent.probe.main",
     "pleb_agent.signals.calendar_reader",
     "pleb_agent.tray.main",

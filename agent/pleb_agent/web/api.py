@@ -85,6 +85,7 @@ def api_routes(
         "stop": (requests.StopRequest, controller.stop),
         "finish": (requests.FinishRequest, controller.finish),
         "new-work": (requests.NewWorkRequest, controller.set_new_work),
+        "own-data": (requests.OwnDataRequest, controller.choose_data),
         "forget-habits": (requests.ForgetHabitsRequest, controller.forget_habits),
         "verify": (requests.VerifyRequest, controller.verify),
         "unit": (requests.UnitRequest, controller.act_on_unit),

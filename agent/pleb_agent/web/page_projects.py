@@ -5,9 +5,10 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_agent.control.requests import NewWorkRequest, ProjectRequest
+from pleb_agent.control.requests import NewWorkRequest, OwnDataRequest, ProjectRequest
 from pleb_agent.core.shares import USUAL_SHARE
 from pleb_agent.web.page_preferences import change_preference
+from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["project_values", "slug_of"]
 
 _LONGEST_NAME: Final = 200
+_LONGEST_PATH: Final = 4000
 
 
 def project_values(reader: StatusReader, status: StatusView) -> dict[str, Any]:
@@ -61,6 +63,20 @@ async def set_new_work(visit: Visit) -> Response:
     name = form.get("project", "")[:_LONGEST_NAME]
     request = NewWorkRequest(project=name, allow=form.get("allow") == "yes")
     visit.controller.set_new_work(request)
+    return _cards(visit)
+
+
+async def set_data(visit: Visit) -> Response:
+    """Choose the folder with the user's own data for a project, or forget it."""
+    form = await visit.form()
+    name = form.get("project", "")[:_LONGEST_NAME]
+    folder = form.get("folder", "").strip()[:_LONGEST_PATH]
+    forget = form.get("forget") == "yes"
+    if not forget and not folder:
+        raise InputError("Give the whole path of the folder with your data.")
+    await visit.controller.choose_data(
+        OwnDataRequest(project=name, folder="" if forget else folder, forget=forget)
+    )
     return _cards(visit)
 
 

@@ -122,6 +122,7 @@ def page_routes(context: PageContext) -> list[Route]:
         "/history/forget-habits": page_history.forget_habits,
         "/units/act": page_units.act_on_unit,
         "/projects/new-work": page_projects.set_new_work,
+        "/projects/data": page_projects.set_data,
         "/projects/share": page_projects.set_share,
         "/projects/link": page_projects.link,
         "/projects/detach": page_projects.detach,

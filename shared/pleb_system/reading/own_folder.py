@@ -130,6 +130,9 @@ class OwnFolder:
                     f"{', '.join(map(repr, self.form.classes[:20]))}: put it into such a subfolder."
                 )
             sources = [(listed.root / name, str(listed.root / name)) for name in names]
+            for path, place in sources:
+                if not path.is_file():  # a pipe there would hold us up for ever
+                    raise InputError(f"{place} is no plain file: take it out of the folder.")
             rows: Rows = {}
             for source in sources:
                 one = read_images("x", [source], self.form.image_size, self.form.channels)["x"]

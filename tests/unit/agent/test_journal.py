@@ -507,6 +507,16 @@ def test_no_new_work_holds_for_all_devices_of_a_project(journal):
     assert [row.no_new_work for row in journal.hosts()] == [False, False]
 
 
+def test_a_folder_with_own_data_is_one_for_all_devices_also_those_that_come_later(journal):
+    first = journal.add_project(new_project(), NOW)
+    journal.set_own_folder(first.id, "/data/scans")
+    card = dataclasses.replace(new_project(), device="cuda-0", host="f" * 64)
+    later = journal.add_project(card, NOW)
+    assert [journal.own_folder(row.id) for row in (first, later)] == ["/data/scans"] * 2
+    journal.set_own_folder(later.id, "")
+    assert journal.own_folder(first.id) == ""
+
+
 def test_a_journal_without_receipts_gets_those_of_the_units_that_it_still_has(tmp_path):
     path = tmp_path / "journal.sqlite"
     old = sqlite3.connect(path)
