@@ -25,6 +25,7 @@ MODULES: Final[dict[str, str]] = {
     "lora": "benchmarks.lora",
     "manners": "benchmarks.manners",
     "numerics": "benchmarks.numerics",
+    "own_data": "benchmarks.own_data",
     "peers": "benchmarks.peers",
     "privacy": "benchmarks.privacy",
     "robustness": "benchmarks.robustness",

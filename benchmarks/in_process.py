@@ -40,6 +40,7 @@ def train_in_rounds(
     moved: Callable[[int], None] = lambda _: None,
     arrived: Callable[[int, Deltas, OuterState], Deltas] = lambda _number, deltas, _state: deltas,
     length: Callable[[], float] = lambda: 1.0,
+    own: Sequence[Sequence[Tensors]] = (),
 ) -> Tensors:
     """Return the last version of a project whose every planned unit is computed and counts.
 
@@ -48,6 +49,8 @@ def train_in_rounds(
     the bytes of every delta and difference, packed as they travel. `arrived` gets the number of a
     round, its deltas with their weights and the outer state, and returns those that are combined.
     `length` gives the part of its steps that the next unit computes; no warm start is shortened.
+    `own`: the shards of each member's own data, in place of the project's: unit k of a round is
+    member k's, trained on the one whose turn it is.
     """
     metadata = draft.metadata
     graphs = {FULL: draft.exported.compiled(draft.exported.training_graph)}
@@ -78,6 +81,9 @@ def train_in_rounds(
             )
             indices = range(planned.shard_first, planned.shard_first + planned.shard_count)
             mine = [shards[i % len(shards)] for i in indices]
+            if own:
+                theirs = own[planned.position % len(own)]
+                mine = [theirs[number % len(theirs)]]
             run = UnitRun(graphs[chunk], metadata, unit, version, difference, mine)
             while run.steps_done < run.steps_total:
                 run.step()
