@@ -13,7 +13,7 @@ from pleb_coordinator.home.config import CoordinatorConfig
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import ReceiptOutcome
 from pleb_shared.protocol.reasons import ReasonCode, because
-from pleb_shared.protocol.signing import SigningKey
+from pleb_shared.protocol.signing import SigningKey, Unverified
 from pleb_shared.protocol.unit import UnitKind
 from tests.integration.http_world import http_world, soon
 
@@ -162,6 +162,33 @@ def test_a_banned_host_is_told_why_and_for_how_long(tmp_path):
             assert answer.headers["retry-after"] == "300"
             http.world.clock.now += 3601
             assert (await http.work(host)).in_reply_to == host.sequence
+
+    asyncio.run(story())
+
+
+def test_a_banned_host_that_was_known_soon_costs_no_signature_any_more(tmp_path, monkeypatch):
+    verified = []
+    verify = Unverified.verify
+
+    def counted(signed, key):
+        verified.append(key)
+        verify(signed, key)
+
+    async def story():
+        async with http_world(tmp_path) as http:
+            host = http.world.volunteer("anna")
+            await http.work(host)
+            row = http.world.row(host)
+            with http.world.store.write() as tx:
+                until = http.world.clock.now + 3600
+                tx.hosts.set_standing(
+                    row.id, msgspec.structs.replace(standing_of(row), banned_until=until)
+                )
+            monkeypatch.setattr(Unverified, "verify", counted)
+            for _ in range(3):
+                answer = await http.post(host, http.request(host, []))
+                assert answer.json()["code"] == "banned"
+            assert len(verified) == 1
 
     asyncio.run(story())
 

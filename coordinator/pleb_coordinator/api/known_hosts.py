@@ -29,6 +29,10 @@ class KnownHosts:
         """Return what is known of a host; None: it was not seen."""
         return self._hosts.get((project, fingerprint))
 
+    def forget(self, project: str, fingerprint: str) -> None:
+        """Let its next request be looked up before its signature is verified."""
+        self._hosts.pop((project, fingerprint), None)
+
     def keep(self, project: str, fingerprint: str, host: KnownHost) -> None:
         """Remember a host that has signed; all are forgotten once there are very many."""
         if len(self._hosts) >= _MOST:

@@ -58,6 +58,9 @@ _BANNED_SECONDS: Final = 300.0
 _FIRST_PAUSE_SECONDS: Final = 0.05
 """Between two tries of one waiting host, unless something is kept for it; each time twice as long,
 up to `LONGEST_PAUSE_SECONDS`."""
+_NO_HOST: Final = frozenset({
+    RefusalCode.BANNED, RefusalCode.UNKNOWN_HOST, RefusalCode.UNKNOWN_PROJECT,
+})  # fmt: skip
 
 
 async def work(api: Api, request: Request) -> Response:
@@ -89,7 +92,13 @@ async def work(api: Api, request: Request) -> Response:
     signed.verify(known.key)
     api.known_hosts.keep(statement.project, statement.host, known)
     waits = statement.wait_seconds > 0 and statement.max_units > 0
-    host, answered = await api.commits.run(partial(_serve, deps=api.deps, asked=asked, known=known))
+    try:
+        answer = partial(_serve, deps=api.deps, asked=asked, known=known)
+        host, answered = await api.commits.run(answer)
+    except Refusal as refusal:
+        if refusal.code in _NO_HOST:  # from now on that costs no signature and no transaction
+            api.known_hosts.forget(statement.project, statement.host)
+        raise
     if waits and not answered.is_worth_sending and not answered.repeated:
         answered = await _wait(api, request, asked, answered, host)
     api.counters.units_issued += len(answered.manifests)
