@@ -11,12 +11,14 @@ import threading
 import zlib
 from typing import TYPE_CHECKING, Any, Self
 
+import httpx
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
 from pleb_agent.cli import main as agent_main
+from pleb_shared.protocol.sealing import read_reading
 from pleb_shared.tensors.format import training_format
 from tests.e2e.world import PROJECTS, World, checked, run_here, wait_until
 
@@ -183,6 +185,7 @@ def test_three_clinics_train_one_model_and_no_image_leaves_them(world: World) ->
     _bodies_are_no_larger_than_deltas(sent, metadata)
     assert world.admin("model", "verify", "own")["verified"]
     _units_are_not_anchored(world)
+    _the_page_says_so(world)
 
     reached = _accuracy(world)
     held = (x[holdout], y[holdout])
@@ -239,6 +242,14 @@ def _bodies_are_no_larger_than_deltas(sent: bytes, metadata: ProjectMetadata) ->
         assert b"chunked" not in head.lower()
         assert len(body) <= most
         assert all(int(line.split(b":")[1]) <= most for line in lengths)
+
+
+def _the_page_says_so(world: World) -> None:
+    [file] = (world.root / "anna" / "keys").glob("*.reading")
+    headers = {"Cookie": f"pleb_reader_own={read_reading(file.read_bytes()).reader}"}
+    for page in ("projects", "join"):
+        answer = httpx.get(f"{world.url}/{page}/own", headers=headers)
+        assert "these are not anchored" in answer.text, answer.text[:500]
 
 
 def _units_are_not_anchored(world: World) -> None:

@@ -440,6 +440,28 @@ def test_a_wrong_link_can_be_corrected(browser):
     assert 'aria-invalid="true"' in html
 
 
+def test_a_project_of_own_data_says_what_leaves_the_pc_and_asks_for_a_folder(server, browser):
+    agent = server.agent
+    agent.reader.facts_by_link[LINK] = page_agent.facts(own_data=True)
+    joining = browser.get(f"/welcome/facts?link={LINK.replace('#', '%23')}").text
+    assert "Your data never leave this PC" in joining
+    assert "choose a folder with your data under Projects" in joining
+    agent.reader.shown["projects"] = [page_agent.project(own_data=True)]
+    assert "No work: choose a folder with your data" in browser.get("/projects").text
+    browser.post("/projects/data", data={"project": "words", "folder": " /data/scans "})
+    assert ("choose_data", ("words", "/data/scans")) in agent.calls
+    empty = browser.post("/projects/data", data={"project": "words", "folder": " "})
+    assert (empty.status_code, "whole path" in empty.text) == (422, True)
+    agent.reader.shown["projects"] = [
+        page_agent.project(own_data=True, own_folder='/data/<b>"scans"')
+    ]
+    page = browser.get("/projects").text
+    assert "No work: choose a folder" not in page
+    assert "<b>" not in page
+    browser.post("/projects/data", data={"project": "words", "forget": "yes"})
+    assert ("forget_data", ("words",)) in agent.calls
+
+
 def test_who_joins_a_family_is_told_that_it_is_several_projects(server, browser):
     page = f"/welcome/facts?link={LINK.replace('#', '%23')}"
     assert "published together" not in browser.get(page).text
