@@ -163,9 +163,10 @@ def decide(
     """
     if not case.words:
         return Decision(because(ReasonCode.NO_RESULT), need=_exam_needs(case))
+    if case.counting is Counting.OWN:  # however far apart: others' data are others
+        alone = _Table(case.words, {}, tolerance)
+        return alone.settled(case.words[0], because(ReasonCode.OWN_DATA))
     table = _Table(case.words, apart, tolerance)
-    if case.counting is Counting.OWN:
-        return table.settled(case.words[0], because(ReasonCode.OWN_DATA))
     if any(word.weight is Weight.TRUSTED for word in case.words):
         return _by_trusted(case, table)
     if case.counting is Counting.FLEET:

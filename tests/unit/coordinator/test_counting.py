@@ -21,6 +21,7 @@ from pleb_coordinator.core.counting import (
 from pleb_coordinator.core.records import Counting
 from pleb_coordinator.core.tolerance import Tolerance, pair
 from pleb_coordinator.core.voices import Party
+from pleb_shared.protocol.reasons import ReasonCode
 
 ALONE = Fleet(trusted=0, proven=9, active=20, disputes_waiting=0)
 WITH_TRUSTED = Fleet(trusted=1, proven=9, active=20, disputes_waiting=0)
@@ -98,6 +99,20 @@ class TestFirstTries:
         two = case(Counting.FAST, author, word(2, weight=PROVEN), word(3, weight=PROVEN))
         assert counts(decided(two))
         assert counts(decided(case(Counting.FAST, author, word(2, weight=TRUSTED))))
+
+
+class TestOwnData:
+    def test_a_result_counts_alone_whoever_it_is_of(self):
+        for weight in Weight:
+            found = decided(case(Counting.OWN, word(1, weight=weight, author=True)))
+            assert (found.canonical, found.agreeing, found.need) == (1, (1,), None)
+            assert found.reason.code == ReasonCode.OWN_DATA
+
+    def test_nothing_is_compared_and_nobody_found_wrong(self):
+        two = case(Counting.OWN, word(1, author=True), word(2, "far", weight=TRUSTED))
+        assert needed_pairs(two) == []
+        found = decided(two)
+        assert (found.canonical, found.wrong) == (1, ())
 
 
 class TestExams:
@@ -247,7 +262,9 @@ def test_what_counts_is_anchored(found, fleet):
     agreeing = [one for one in found.words if one.assignment in decision.agreeing]
     canonical = next(one for one in found.words if one.assignment == decision.canonical)
     assert canonical in agreeing
-    if found.counting is not Counting.FLEET:
+    if found.counting is Counting.OWN:
+        assert decision.wrong == ()
+    elif found.counting is not Counting.FLEET:
         assert any(one.weight is not NEW for one in agreeing)
     assert not set(decision.agreeing) & {*decision.wrong, *decision.near}
 
