@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import msgspec
 
 from pleb_agent.blobs.fetcher import BlobFetcher
@@ -41,6 +42,9 @@ __all__ = ["FAULTS", "LanHost"]
 
 FAULTS = ("garbage", "stall", "liar")
 _AT_ONCE = 4
+_UPLOAD_BYTES = 1_000_000
+"""As much is sent at once."""
+_UPLOAD_SECONDS = 600.0
 _ASKS_FROM = 0.55
 """Of a unit: when an agent on a slow line asks for the next one."""
 
@@ -62,6 +66,8 @@ class LanHost:
         self.cache = BlobCache(folder, 2**40)
         self.lan_keys: Sequence[bytes] = [key]
         self.fault = fault
+        self.computed = 0.0
+        """Seconds from the start of the first unit to the end of the last one."""
         self._known: dict[str, Blob] = {}
         standings = Standings()
         preferences = Preferences(lan_sharing=lan)
@@ -160,6 +166,10 @@ class _Train(msgspec.Struct, tag="train"):
 
     units: list[list[Blob]]
     compute_seconds: float
+    upload_bytes: int = 0
+    """Of each result, sent while the next units are computed."""
+    ahead: bool = True
+    """Whether the next unit's blobs are fetched while one is computed."""
 
 
 class _Lie(msgspec.Struct, tag="lie"):
@@ -171,16 +181,27 @@ class _Lie(msgspec.Struct, tag="lie"):
 _Command = _Fetch | _Train | _Lie
 
 
-async def _train(host: LanHost, command: _Train) -> None:
-    """Go through units as the agent does; computing is waiting here."""
-    ahead: asyncio.Task[None] | None = None
-    for number, blobs in enumerate(command.units):
-        await (ahead or host.fetch(blobs))
-        ahead = None
-        await asyncio.sleep(_ASKS_FROM * command.compute_seconds)
-        if number + 1 < len(command.units):
-            ahead = asyncio.create_task(host.fetch(command.units[number + 1]))
-        await asyncio.sleep((1 - _ASKS_FROM) * command.compute_seconds)
+async def _train(host: LanHost, command: _Train, sink: str) -> None:
+    """Go through units as the agent does, and deliver results; computing is waiting here."""
+    began, ahead = 0.0, None
+    async with httpx.AsyncClient(timeout=_UPLOAD_SECONDS) as client, asyncio.TaskGroup() as group:
+        for number, blobs in enumerate(command.units):
+            await (ahead or host.fetch(blobs))
+            began = time.monotonic() if number == 0 else began
+            ahead = None
+            await asyncio.sleep(_ASKS_FROM * command.compute_seconds)
+            if command.ahead and number + 1 < len(command.units):
+                ahead = asyncio.create_task(host.fetch(command.units[number + 1]))
+            await asyncio.sleep((1 - _ASKS_FROM) * command.compute_seconds)
+            if command.upload_bytes:
+                group.create_task(_upload(client, sink, command.upload_bytes))
+        host.computed = time.monotonic() - began
+
+
+async def _upload(client: httpx.AsyncClient, sink: str, size: int) -> None:
+    for start in range(0, size, _UPLOAD_BYTES):
+        part = bytes(min(_UPLOAD_BYTES, size - start))
+        (await client.post(sink, content=part)).raise_for_status()
 
 
 async def _main(
@@ -207,9 +228,11 @@ async def _main(
                 await host.fetch(command.blobs)
             case _Train():
                 wanted |= {blob.digest: blob for blobs in command.units for blob in blobs}
-                await _train(host, command)
+                await _train(host, command, f"{coordinator}/sink")
         _say(
             seconds=time.monotonic() - began,
+            computed=host.computed,
+            cpu=time.process_time(),
             wrong=sum(not host.cache.check_again(blob) for blob in wanted.values()),
             received={str(kind): amount for kind, amount in host.fetcher.received.items()},
             neighbours=host.lan.neighbours,

@@ -13,9 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-__all__ = ["COORDINATOR", "Network", "Process", "network", "require_namespaces"]
+__all__ = [
+    "COORDINATOR",
+    "Households",
+    "Namespaces",
+    "Network",
+    "Process",
+    "households",
+    "network",
+    "require_namespaces",
+]
 
 COORDINATOR: Final = "10.77.0.1"
 PORT: Final = 7532
@@ -74,47 +83,44 @@ class Process:
         self._process.stdout.close()
 
 
-class Network:
-    """A switch with a coordinator and hosts, each in a namespace of its own."""
+class Namespaces:
+    """Network namespaces that go with `stack`, with what runs in them and the files of that."""
 
-    def __init__(self, name: str, hosts: int, coordinator_mbit: float, stack: ExitStack) -> None:
+    coordinator: str
+    """The namespace of the coordinator."""
+
+    def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
-        self._switch = f"{name}-s"
-        self.coordinator = f"{name}-c"
-        self.hosts = [f"{name}-{number}" for number in range(hosts)]
-        self._add(self._switch)
-        self._in(self._switch, "link", "add", "br0", "type", "bridge")
-        self._in(self._switch, "link", "set", "br0", "up")
-        # Beacons reach every port, as on a plain switch; snooping would wait for a querier.
-        _run(
-            "ip",
-            "netns",
-            "exec",
-            self._switch,
-            "sh",
-            "-c",
-            "echo 0 > /sys/class/net/br0/bridge/multicast_snooping || true",
-        )
-        for number, namespace in enumerate([self.coordinator, *self.hosts]):
-            self._add(namespace)
-            port = f"p{number}"
-            self._in(
-                self._switch, *f"link add {port} type veth peer name eth0 netns {namespace}".split()
-            )
-            self._in(self._switch, *f"link set {port} master br0 up".split())
-            self._in(namespace, *f"addr add 10.77.0.{number + 1}/24 dev eth0".split())
-            self._in(namespace, *["link", "set", "eth0", "up"])
-            self._in(namespace, *["link", "set", "lo", "up"])
-            self._in(namespace, *["route", "add", "default", "dev", "eth0"])
-        rate = f"tbf rate {coordinator_mbit}mbit burst 256kb latency 200ms"
-        _run("tc", "-n", self.coordinator, *f"qdisc add dev eth0 root {rate}".split())
 
-    def _add(self, namespace: str) -> None:
+    def add(self, namespace: str) -> None:
+        """Make a namespace."""
         _run("ip", "netns", "add", namespace)
         self._stack.callback(_run, "ip", "netns", "del", namespace)
+        self.link(namespace, "link set lo up")
 
-    def _in(self, namespace: str, *command: str) -> None:
-        _run("ip", "-n", namespace, *command)
+    def link(self, namespace: str, command: str) -> None:
+        """Run `ip` in a namespace."""
+        _run("ip", "-n", namespace, *command.split())
+
+    def switch(self, namespace: str) -> None:
+        """Make a switch in a namespace; others are plugged in by `plug`."""
+        self.link(namespace, "link add br0 type bridge")
+        self.link(namespace, "link set br0 up")
+        # Beacons reach every port, as on a plain switch; snooping would wait for a querier.
+        setting = "/sys/class/net/br0/bridge/multicast_snooping"
+        _run("ip", "netns", "exec", namespace, "sh", "-c", f"echo 0 > {setting} || true")
+
+    def plug(self, namespace: str, device: str, switch: str, port: str, address: str) -> None:
+        """Connect a namespace to a switch."""
+        self.link(switch, f"link add {port} type veth peer name {device} netns {namespace}")
+        self.link(switch, f"link set {port} master br0 up")
+        self.link(namespace, f"addr add {address} dev {device}")
+        self.link(namespace, f"link set {device} up")
+
+    def limit(self, namespace: str, device: str, mbit: float) -> None:
+        """Let so much leave by a device, with a queue of a fifth of a second."""
+        rate = f"tbf rate {mbit}mbit burst 256kb latency 200ms"
+        _run("tc", "-n", namespace, *f"qdisc add dev {device} root {rate}".split())
 
     def folder(self, home: Path) -> str:
         """Return a new folder in `home`; it goes with the network, before the next one fills up."""
@@ -129,6 +135,54 @@ class Network:
         return process
 
 
+class Network(Namespaces):
+    """A switch with a coordinator and hosts, each in a namespace of its own."""
+
+    def __init__(self, name: str, hosts: int, coordinator_mbit: float, stack: ExitStack) -> None:
+        super().__init__(stack)
+        switch, self.coordinator = f"{name}-s", f"{name}-c"
+        self.hosts = [f"{name}-{number}" for number in range(hosts)]
+        self.add(switch)
+        self.switch(switch)
+        for number, namespace in enumerate([self.coordinator, *self.hosts]):
+            self.add(namespace)
+            self.plug(namespace, "eth0", switch, f"p{number}", f"10.77.0.{number + 1}/24")
+            self.link(namespace, "route add default dev eth0")
+        self.limit(self.coordinator, "eth0", coordinator_mbit)
+
+
+class Households(Namespaces):
+    """A coordinator on the internet, and LANs behind lines that are slower upwards."""
+
+    def __init__(
+        self, name: str, lans: int, hosts: int, mbit: tuple[float, float], stack: ExitStack
+    ) -> None:
+        super().__init__(stack)
+        internet, self.coordinator = f"{name}-i", f"{name}-c"
+        down, up = mbit
+        self.lans = [[f"{name}-{lan}-{host}" for host in range(hosts)] for lan in range(lans)]
+        self.add(internet)
+        self.switch(internet)
+        self.add(self.coordinator)
+        self.plug(self.coordinator, "eth0", internet, "pc", f"{COORDINATOR}/24")
+        for lan, members in enumerate(self.lans):
+            router, outside, inside = f"{name}-r{lan}", f"10.77.0.{10 + lan}", f"10.78.{lan}"
+            self.add(router)
+            self.switch(router)
+            self.link(router, f"addr add {inside}.1/24 dev br0")
+            self.plug(router, "wan", internet, f"r{lan}", f"{outside}/24")
+            _run(
+                "ip", "netns", "exec", router, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"
+            )
+            self.limit(router, "wan", up)
+            self.limit(internet, f"r{lan}", down)
+            self.link(self.coordinator, f"route add {inside}.0/24 via {outside}")
+            for host, namespace in enumerate(members):
+                self.add(namespace)
+                self.plug(namespace, "eth0", router, f"p{host}", f"{inside}.{10 + host}/24")
+                self.link(namespace, f"route add default via {inside}.1")
+
+
 @contextmanager
 def network(hosts: int, coordinator_mbit: float) -> Iterator[Network]:
     """Make a network; it goes with its processes."""
@@ -136,10 +190,12 @@ def network(hosts: int, coordinator_mbit: float) -> Iterator[Network]:
         yield Network(f"pleb{os.getpid()}", hosts, coordinator_mbit, stack)
 
 
+@contextmanager
+def households(lans: int, hosts: int, mbit: tuple[float, float]) -> Iterator[Households]:
+    """Make LANs behind lines of so many Mbit/s down and up; they go with their processes."""
+    with ExitStack() as stack:
+        yield Households(f"pleb{os.getpid()}", lans, hosts, mbit, stack)
+
+
 def _run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
-
-
-def all_answers(processes: Sequence[Process]) -> list[dict[str, Any]]:
-    """Return the next answer of each."""
-    return [process.answer() for process in processes]

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
 
 from pleb_coordinator.api.blob_files import blob, parts
 from pleb_coordinator.api.blob_keys import BlobKeys
@@ -27,6 +29,7 @@ from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.blobs.parts import LeafCache
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
     from starlette.types import Message, Receive, Scope, Send
 
     from pleb_coordinator.api.context import Api
@@ -41,7 +44,14 @@ async def _main(home: Path, address: str, port: int) -> None:
         blob_keys=BlobKeys(blobs),
     )
     api = cast("Api", context)
+
+    async def sink(request: Request) -> Response:
+        async for _ in request.stream():
+            pass
+        return Response()
+
     routes = [
+        Route("/sink", sink, methods=["POST"]),
         route(api, "GET", "/blobs/{digest}", blob),
         route(api, "GET", "/parts/{digest}", parts),
     ]

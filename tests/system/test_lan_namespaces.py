@@ -7,6 +7,7 @@ import secrets
 import pytest
 
 from benchmarks import peers
+from benchmarks.peers_lines import Case, Line, compute_behind_lines
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.blobs.parts import stored
 
@@ -18,8 +19,7 @@ SMALL = peers.Size(
     shards=6,
     shard_mb=1.3,
     coordinator_mbit=40,
-    units=3,
-    compute_seconds=1.0,
+    line=Line(parameters=1e6, shard_mb=0.5, unit_seconds=10, units=3),
 )
 
 
@@ -54,3 +54,10 @@ def test_neighbours_that_lie_stall_and_send_garbage_do_no_harm(home):
     alone = SMALL.hosts * sum(blob.size for blob in wanted) * 8 / (SMALL.coordinator_mbit * 1e6)
     # Three bad ones cost 3 s each at the most, side by side, and then are left alone.
     assert found["seconds"] < alone + 60
+
+
+def test_two_households_behind_slow_lines_share_what_each_line_brings(tmp_path):
+    found = compute_behind_lines(tmp_path, SMALL.line, Case(peers=True, ahead=True))
+    assert found["wrong"] == 0
+    assert found["copies_of_differences"] < 5, "of six hosts; each line brings one, and some parts"
+    assert 0 < found["least"] <= found["computing"] <= 1
