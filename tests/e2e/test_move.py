@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from pleb_project.cli.main import main as project_main
+from pleb_shared.protocol.sealing import read_reading, seal_mark
 from tests.e2e.world import PROJECTS, World, files_served, run_here, wait_until
 
 if TYPE_CHECKING:
@@ -59,6 +60,19 @@ def hosts_of(world: World) -> dict[str, dict[str, Any]]:
 def credit_of(host: dict[str, Any]) -> list[Any]:
     """Return what a volunteer has earned."""
     return [host[name] for name in ("account", "credit", "units_valid", "refused", "bans")]
+
+
+def assert_nothing_lost(world: World) -> None:
+    """Check that no unit was lost which a host had in hand that did not sleep."""
+    awake = (
+        "SELECT DISTINCT state FROM assignments a JOIN hosts h ON h.id = a.host "
+        "WHERE h.display_name <> 'asleep'"
+    )
+    with closing(sqlite3.connect(world.home / "store.sqlite")) as store:
+        states = {state for (state,) in store.execute(awake)}
+        assert store.execute("SELECT 1 FROM hosts WHERE display_name = 'asleep'").fetchone()
+    assert "valid" in states
+    assert not states & {"leased", "uploading", "reported", "expired"}
 
 
 def assert_goes_on(there: World, moved: Any, before: dict[int, str], *, hosts: int = 3) -> None:
@@ -117,10 +131,7 @@ def test_agents_follow_a_project_that_moves(world: World, there: World) -> None:
     assert_goes_on(there, moved, before, hosts=4)
     shown = world.admin("project", "show", "tiny")
     assert (shown["state"], there.url in shown["waiting"]) == ("moved", True)
-    with closing(sqlite3.connect(world.home / "store.sqlite")) as store:
-        states = {state for (state,) in store.execute("SELECT DISTINCT state FROM assignments")}
-    unfinished = {"leased", "uploading", "reported", "expired"}
-    assert not states & unfinished, "a unit that a host had in hand was lost"
+    assert_nothing_lost(world)
     # an earlier link leads there, too
     there.attach("late", world.links["tiny"])
     assert len(there.admin("host", "list", "tiny")) == 5
@@ -166,3 +177,42 @@ def test_agents_find_a_project_whose_coordinator_is_lost(
         refused = run_here(project_main, *again, check=False)
         assert "already" in refused["message"]
         there.wait_for_version("tiny", there.version("tiny") + 1)
+
+
+def test_members_follow_a_private_project_whose_new_versions_its_old_operator_cannot_read(
+    world: World, there: World
+) -> None:
+    world.serve()
+    link = world.publish(PROJECTS / "tiny", access="invited")
+    world.attach("trusted", link, trusted=True)
+    world.attach("anna", world.admin("invite", "new", "--project", "tiny")["link"])
+    for name in ("trusted", "anna"):
+        world.start_agent(name)
+    wait_until("a version", lambda: len(world.admin("model", "list", "tiny")) > 1)
+    moved = move(world, there)
+    assert (moved["told"], moved["credit"]) == (True, True)
+    before = digests(world)
+    with closing(sqlite3.connect(world.home / "store.sqlite")) as store:
+        [(old_keys,)] = store.execute("SELECT key_numbers FROM projects")
+    with closing(sqlite3.connect(there.home / "store.sqlite")) as store:
+        [(new_keys, kept)] = store.execute("SELECT key_numbers, brought_keys FROM projects")
+    *brought, own = map(int, new_keys.split())
+    assert brought == [int(number) for number in old_keys.split()]
+    assert seal_mark(kept), "they lie there sealed"
+    assert_goes_on(there, moved, before)
+    [file] = (world.root / "anna" / "keys").glob("*.reading")
+
+    def has_new_key() -> bool:
+        return own in {known.number for known in read_reading(file.read_bytes()).keys}
+
+    wait_until("the new key at a member", has_new_key)
+    with closing(sqlite3.connect(there.home / "store.sqlite")) as store:
+        newest = store.execute("SELECT difference FROM versions ORDER BY number DESC").fetchone()
+    blob = (there.home / "blobs" / newest[0][:2] / newest[0]).read_bytes()
+    mark = seal_mark(blob)
+    assert mark is not None
+    assert mark[0] == own, "what is made here is not for who has kept the old keys"
+    assert httpx.get(f"{there.url}/projects/tiny/metadata").status_code == 404
+    model = world.root / "model.safetensors"
+    run_here(project_main, "export", "tiny", model, "--home", world.root / "researcher")
+    assert model.stat().st_size > 0

@@ -12,13 +12,19 @@ from starlette.responses import Response
 
 from pleb_coordinator.api.access import is_way_private, readable_project
 from pleb_coordinator.api.requests import check_statement, choose_protocol, read_body
-from pleb_coordinator.steps.access import public_projects
+from pleb_coordinator.steps.access import brought_keys, public_projects
 from pleb_coordinator.steps.files import look_at_tombstones
 from pleb_coordinator.steps.fleet_records import check_root_key, signed_records
 from pleb_coordinator.steps.publish import admit, admit_handed_in, answer_question, leads_away
 from pleb_coordinator.steps.publish import hand_in as hand_in_metadata
 from pleb_coordinator.steps.publish import publish as publish_project
-from pleb_coordinator.steps.published import Findings, examine, open_metadata, open_publication
+from pleb_coordinator.steps.published import (
+    NO_KEYS,
+    Findings,
+    examine,
+    open_metadata,
+    open_publication,
+)
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import parse_attach_link
@@ -92,9 +98,10 @@ async def publish(api: Api, request: Request) -> Response:
     if publication.metadata.access == "invited" and not is_way_private(api, request):
         raise Refusal(RefusalCode.NOT_PERMITTED, _NEEDS_HTTPS)
     with api.store.read() as tx:
-        admit(tx, api.deps, publication)
+        known = admit(tx, api.deps, publication)
         seen = look_at_tombstones(tx, api.deps)
-    findings = await asyncio.to_thread(examine, api.deps, publication, seen)
+    keys = NO_KEYS if known is None else brought_keys(api.deps, known)
+    findings = await asyncio.to_thread(examine, api.deps, publication, seen, keys)
 
     def carry_out(tx: Transaction) -> PublishReply:
         return publish_project(tx, api.deps, publication, findings, api.links.url)
@@ -138,11 +145,12 @@ async def hand_in(api: Api, request: Request) -> Response:
         raise Refusal(RefusalCode.WRONG_AUDIENCE, message)
     with api.store.read() as tx:
         newer = admit_handed_in(tx, api.deps, publication)
+        keys = brought_keys(api.deps, tx.projects.find(publication.metadata.project))
         seen = look_at_tombstones(tx, api.deps)
     if newer and leads_away(api.deps, publication.metadata):
         nothing = Findings((), None)
         await api.commits.run(lambda tx: hand_in_metadata(tx, api.deps, publication, nothing))
     elif newer:
-        findings = await asyncio.to_thread(examine, api.deps, publication, seen)
+        findings = await asyncio.to_thread(examine, api.deps, publication, seen, keys)
         await api.commits.run(lambda tx: hand_in_metadata(tx, api.deps, publication, findings))
     return Response(status_code=204)

@@ -188,6 +188,9 @@ class Project(Record, frozen=True):
     """Whether it goes on to its last version, past its target and its patience."""
     key_numbers: str
     """Of a private project: the numbers of its keys, with spaces between them."""
+    brought_keys: bytes
+    """Of a private project that came from another coordinator: the keys that it had there, sealed;
+    empty: it had none."""
     records_at: int
     """When the coordinator before this one signed the records of hosts that were taken over; 0:
     none were."""

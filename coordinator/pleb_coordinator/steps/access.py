@@ -1,13 +1,16 @@
 """access: who may read a private project, with which keys, and what removing somebody does.
 
 A project's keys follow from the coordinator's secret and their numbers (`protocol.sealing`); the
-project's row has the numbers. A number begins with the second in which it was made and ends with
-random bits, so that none comes again after a restore from a backup, or under the name of a project
-that was deleted: who had keys then has no later one.
+project's row has the numbers, and of a project that came from another coordinator the keys that it
+had there, sealed with the secret. A number begins with the second in which it was made and ends
+with random bits, so that none comes again after a restore from a backup, or under the name of a
+project that was deleted: who had keys then has no later one.
 """
 
 from __future__ import annotations
 
+import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -26,10 +29,13 @@ from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.roots import root_path
 from pleb_shared.protocol.sealing import (
     HEADER_BYTES,
+    Box,
+    ProjectKey,
     Reading,
     SealedBlob,
     project_key,
     put_in_box,
+    read_reading,
     seal,
     seal_mark,
     unseal,
@@ -37,33 +43,43 @@ from pleb_shared.protocol.sealing import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from pleb_coordinator.blobs.store import Blobs
     from pleb_coordinator.core.records import Project, StoredDelta
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.protocol.project import ProjectMetadata
-    from pleb_shared.protocol.sealing import Keyring, ProjectKey
+    from pleb_shared.protocol.sealing import Keyring
 
 __all__ = [
+    "BroughtKeys",
     "ProjectBlobs",
     "blobs_of",
     "blobs_to_publish",
     "box_for",
+    "box_for_keys",
+    "brought_keys",
     "check_mark",
     "is_key_replaced",
+    "keep_keys",
     "key_id_of",
     "keyring_of",
+    "keys_of",
     "may_read",
     "new_key_number",
     "newest_key",
+    "open_keys",
     "public_projects",
     "remove_member",
 ]
 
+BroughtKeys = Mapping[int, ProjectKey]
+"""Keys of another coordinator's by their numbers."""
 _OF_RESULTS: Final = 0
 """The number of the key for results; those of members' keys are greater."""
+_MOST_NUMBER: Final = 2**53 - 1
+"""Of a key that is not the last one."""
 _RANDOM_BITS: Final = 21
 """Below those of the time; a number has fewer than 53 bits in all for the next 60 years."""
 
@@ -80,14 +96,23 @@ def public_projects(tx: Transaction) -> list[Project]:
     return [project for project in found if not is_private(project)]
 
 
+def keys_of(deps: Deps, project: Project) -> list[ProjectKey]:
+    """Return the keys of a private project, the newest one last; none: it is public."""
+    brought = brought_keys(deps, project)
+    return [
+        brought.get(number) or project_key(deps.secret, project.name, number)
+        for number in project.keys
+    ]
+
+
 def keyring_of(deps: Deps, project: Project) -> Keyring:
-    """Return the keys of a private project; none: it is public."""
-    return _keyring(deps, project.name, project.keys)
+    """Return the keys of a private project by their ids; none: it is public."""
+    return {key.id: key for key in keys_of(deps, project)}
 
 
 def newest_key(deps: Deps, project: Project) -> ProjectKey:
     """Return the key that what is made now is sealed with. Of a private project only."""
-    return project_key(deps.secret, project.name, max(project.keys))
+    return max(keys_of(deps, project), key=lambda key: key.number)
 
 
 def is_key_replaced(tx: Transaction, project: Project) -> bool:
@@ -95,9 +120,58 @@ def is_key_replaced(tx: Transaction, project: Project) -> bool:
     return tx.projects.get(project.id).key_numbers != project.key_numbers
 
 
-def _keyring(deps: Deps, name: str, numbers: Sequence[int]) -> Keyring:
-    keys = (project_key(deps.secret, name, number) for number in numbers)
-    return {key.id: key for key in keys}
+# -- keys from another coordinator ---------------------------------------------------------------
+
+
+def box_for_keys(deps: Deps, project: str, root: str) -> Box:
+    """Return in what the owner of a root key (its fingerprint) brings a project's keys here."""
+    told = f"pleb box for keys\n{project}\n{root}".encode()
+    return Box(hmac.digest(deps.secret, told, "sha256"))
+
+
+def open_keys(deps: Deps, project: str, root: str, box: bytes) -> BroughtKeys:
+    """Return the keys by number that a researcher has brought.
+
+    Raises:
+        Refusal: `malformed`: the box is for somebody else, or holds something else; or no later
+            key could be made.
+    """
+    try:
+        found = read_reading(box_for_keys(deps, project, root).open(box, root)).keyring
+    except TrustError as error:
+        raise Refusal(RefusalCode.MALFORMED, f"{error} Move the project again.") from error
+    keys = {key.number: key for key in found.values()}
+    if not keys or len(keys) >= LIMITS.project_keys or max(keys) >= _MOST_NUMBER:
+        message = f"{project} has brought {len(keys)} keys, after which no other one can come."
+        raise Refusal(RefusalCode.MALFORMED, message)
+    return keys
+
+
+def brought_keys(deps: Deps, project: Project) -> BroughtKeys:
+    """Return the keys by number that a project has brought from another coordinator."""
+    if not project.brought_keys:
+        return {}
+    own = _key_of_keys(deps, project.name)
+    data = unseal(project.brought_keys, {own.id: own})
+    return {key.number: key for key in read_reading(data).keyring.values()}
+
+
+def keep_keys(tx: Transaction, deps: Deps, project: Project, brought: BroughtKeys) -> None:
+    """Keep brought keys, and add one that the coordinator before does not know.
+
+    Its operator reads what was made before, and nothing that is made from now on. The project's
+    metadata must be sealed with one of them.
+    """
+    reading = Reading.of("", brought.values())
+    sealed = seal(write_reading(reading), _key_of_keys(deps, project.name))
+    own = max(new_key_number(deps), max(brought) + 1)
+    tx.projects.set_keys(project.id, [*sorted(brought), own])
+    tx.projects.set_brought_keys(project.id, sealed)
+
+
+def _key_of_keys(deps: Deps, project: str) -> ProjectKey:
+    told = f"pleb brought keys\n{project}".encode()
+    return ProjectKey(0, hmac.digest(deps.secret, told, "sha256"))
 
 
 # -- blobs -------------------------------------------------------------------------------------
@@ -185,11 +259,21 @@ def blobs_of(deps: Deps, project: Project) -> ProjectBlobs:
     return ProjectBlobs(deps.blobs, keyring_of(deps, project), newest_key(deps, project), own)
 
 
-def blobs_to_publish(deps: Deps, metadata: ProjectMetadata) -> ProjectBlobs:
-    """Return the blobs that metadata name which are not in force yet: one key has sealed all."""
+def key_to_publish(deps: Deps, metadata: ProjectMetadata, brought: BroughtKeys) -> ProjectKey:
+    """Return the key that all blobs of private metadata are sealed with."""
+    number = metadata.sealed_with
+    return brought.get(number) or project_key(deps.secret, metadata.project, number)
+
+
+def blobs_to_publish(deps: Deps, metadata: ProjectMetadata, brought: BroughtKeys) -> ProjectBlobs:
+    """Return the blobs that metadata name which are not in force yet: one key has sealed all.
+
+    With `brought` keys, also those of a history.
+    """
     if metadata.access == "public":
         return ProjectBlobs(deps.blobs, {})
-    return ProjectBlobs(deps.blobs, _keyring(deps, metadata.project, [metadata.sealed_with]))
+    keys = [key_to_publish(deps, metadata, brought), *brought.values()]
+    return ProjectBlobs(deps.blobs, {key.id: key for key in keys})
 
 
 def key_id_of(blobs: Blobs, digest: str) -> bytes | None:
@@ -199,7 +283,7 @@ def key_id_of(blobs: Blobs, digest: str) -> bytes | None:
     return None if mark is None else mark[1]
 
 
-def check_mark(deps: Deps, metadata: ProjectMetadata, digest: str) -> None:
+def check_mark(deps: Deps, metadata: ProjectMetadata, brought: BroughtKeys, digest: str) -> None:
     """Check that a blob of metadata is sealed with their key, or with none if they are public.
 
     A public project that named a private one's blob would have the coordinator read it aloud.
@@ -209,7 +293,7 @@ def check_mark(deps: Deps, metadata: ProjectMetadata, digest: str) -> None:
     """
     found, wanted = key_id_of(deps.blobs, digest), None
     if metadata.access == "invited":
-        wanted = project_key(deps.secret, metadata.project, metadata.sealed_with).id
+        wanted = key_to_publish(deps, metadata, brought).id
     if found != wanted:
         how = "sealed" if wanted is None else "not sealed with the key that the metadata name"
         message = f"Blob {digest[:12]}... is {how}: publish again with `pleb-project publish`."
@@ -245,14 +329,13 @@ def may_read(tx: Transaction, deps: Deps, project: Project, text: str) -> bool:
 
 
 def box_for(
-    deps: Deps, project: str, numbers: Sequence[int], reader: Reader, seal_to: str, about: str
+    deps: Deps, keys: Iterable[ProjectKey], reader: Reader, seal_to: str, about: str
 ) -> bytes:
-    """Return the project's keys, and what the reader is known by, for who signed `seal_to`.
+    """Return a project's keys, and what the reader is known by, for who signed `seal_to`.
 
     Raises:
         Refusal: `malformed`: `seal_to` is no key.
     """
-    keys = (project_key(deps.secret, project, number) for number in numbers)
     reading = Reading.of(write_reader(deps.secret, reader), keys)
     try:
         return put_in_box(write_reading(reading), seal_to, about)

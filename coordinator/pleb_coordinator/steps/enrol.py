@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from pleb_coordinator.core.access import Reader, ReaderKind, is_private, unknown_project
 from pleb_coordinator.core.invites import check_invite
 from pleb_coordinator.core.newcomers import DAY_SECONDS, check_newcomer
-from pleb_coordinator.steps.access import box_for
+from pleb_coordinator.steps.access import box_for, keys_of
 from pleb_coordinator.steps.family import hosts_elsewhere
 from pleb_coordinator.store.hosts import NewHost
 from pleb_shared.errors import Refusal, RefusalCode
@@ -81,7 +81,7 @@ def _box(deps: Deps, project: Project, host: Host, seal_to: str | None) -> bytes
     if not is_private(project) or seal_to is None:
         return None
     reader = Reader(project.name, ReaderKind.HOST, host.fingerprint)
-    return box_for(deps, project.name, project.keys, reader, seal_to, host.fingerprint)
+    return box_for(deps, keys_of(deps, project), reader, seal_to, host.fingerprint)
 
 
 def _check_member(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.core.records import Project
     from pleb_coordinator.steps import Deps
+    from pleb_coordinator.steps.access import ProjectBlobs
     from pleb_coordinator.steps.take_over import Brought
     from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.protocol.fleet_records import BroughtRecords, FleetRecord
@@ -84,7 +85,7 @@ def signed_records(deps: Deps, project: Project, told: Iterable[FleetRecord]) ->
     return sign_payload(strict_json.encode(head), PayloadType.RECORDS, key) + b"\n" + lines
 
 
-def find_records(deps: Deps, brought: BroughtRecords) -> FoundRecords:
+def find_records(blobs: ProjectBlobs, brought: BroughtRecords) -> FoundRecords:
     """Return a statement whose lines are in a blob that is here.
 
     Raises:
@@ -95,7 +96,7 @@ def find_records(deps: Deps, brought: BroughtRecords) -> FoundRecords:
         raise Refusal(RefusalCode.TOO_LARGE, message)
     envelope = brought.head.encode()
     head = strict_json.decode(peek_payload(envelope, PayloadType.RECORDS), FleetHead)
-    records = read_records(deps.blobs.get(brought.lines.digest), head)
+    records = read_records(blobs.get(brought.lines.digest), head)
     return FoundRecords(envelope, head, tuple(records))
 
 

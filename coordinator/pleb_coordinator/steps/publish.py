@@ -11,7 +11,7 @@ from pleb_coordinator.core.invites import check_invite
 from pleb_coordinator.core.project_state import ProjectEvent
 from pleb_coordinator.core.records import Project, ProjectState, Upload, VersionRow
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
-from pleb_coordinator.steps.access import box_for, new_key_number
+from pleb_coordinator.steps.access import box_for, box_for_keys, keep_keys, keys_of, new_key_number
 from pleb_coordinator.steps.activity import follow_researcher, move_project, settle
 from pleb_coordinator.steps.family import check_family
 from pleb_coordinator.steps.files import lost_blobs
@@ -37,6 +37,7 @@ from pleb_shared.protocol.project import (
 )
 from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.roots import key_fault
+from pleb_shared.protocol.sealing import project_key
 
 if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
@@ -56,13 +57,16 @@ _SLOTS: Final = 1000
 """Missing blobs that one reply names; the request is sent again for the rest."""
 
 
-def admit(tx: Transaction, deps: Deps, publication: Publication) -> None:
+def admit(tx: Transaction, deps: Deps, publication: Publication) -> Project | None:
     """Check that the sender may publish here; call it before the expensive `examine`.
+
+    Returns the project as it is here; None: it is new.
 
     Raises:
         Refusal: as `publish`.
     """
-    _admitted(tx, deps, publication)
+    known, _ = _admitted(tx, deps, publication)
+    return known
 
 
 def answer_question(tx: Transaction, deps: Deps, question: PublishQuestion) -> PublishAnswer:
@@ -85,6 +89,7 @@ def answer_question(tx: Transaction, deps: Deps, question: PublishQuestion) -> P
         free_bytes=deps.blobs.free_bytes(),
         issued_at=int(now),
         box=_box(deps, known, question),
+        seal_to=box_for_keys(deps, question.project, fingerprint_of(question.root_key)).public,
     )
 
 
@@ -95,10 +100,14 @@ def _box(deps: Deps, known: Project | None, question: PublishQuestion) -> bytes 
     """
     if question.seal_to is None or (known is not None and not is_private(known)):
         return None
-    numbers = [new_key_number(deps)] if known is None else known.keys
+    keys = (
+        [project_key(deps.secret, question.project, new_key_number(deps))]
+        if known is None
+        else keys_of(deps, known)
+    )
     root = fingerprint_of(question.root_key)
     reader = Reader(question.project, ReaderKind.ROOT, root)
-    return box_for(deps, question.project, numbers, reader, question.seal_to, root)
+    return box_for(deps, keys, reader, question.seal_to, root)
 
 
 def publish(
@@ -128,7 +137,7 @@ def publish(
     elif known is None:
         if token_hash:
             tx.invites.use(token_hash, now)
-        _create(tx, publication, findings, now)
+        _create(tx, deps, publication, findings, now)
     elif metadata.number > known.metadata_number:
         _renew(tx, publication, known, findings, now)
     if records is not None:
@@ -405,11 +414,15 @@ def _put_in_force(
     tx.references.add(project, metadata.epoch, METADATA, digests)
 
 
-def _create(tx: Transaction, publication: Publication, findings: Findings, now: float) -> None:
+def _create(
+    tx: Transaction, deps: Deps, publication: Publication, findings: Findings, now: float
+) -> None:
     metadata = publication.metadata
     project = tx.projects.add(metadata.project, metadata.root_key, metadata.epoch, now)
     _put_in_force(tx, publication, project, findings, now)
-    if metadata.access == "invited":
+    if findings.keys:
+        keep_keys(tx, deps, tx.projects.get(project), findings.keys)
+    elif metadata.access == "invited":
         tx.projects.set_keys(project, [metadata.sealed_with])
     tx.events.add(project, now, "published", number=metadata.number)
     if findings.brought is None or findings.facts is None:

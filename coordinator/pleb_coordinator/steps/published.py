@@ -5,20 +5,22 @@ A fault is found here and refused to the researcher: hosts would meet it only in
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from pleb_coordinator.core.records import Facts
-from pleb_coordinator.steps.access import blobs_to_publish, check_mark
+from pleb_coordinator.steps.access import blobs_to_publish, check_mark, open_keys
 from pleb_coordinator.steps.fleet_records import find_records
 from pleb_coordinator.steps.take_over import read_history
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.flops import flops_per_evaluation, flops_per_step
 from pleb_shared.protocol.graph import parse_graph
+from pleb_shared.protocol.ids import fingerprint_of
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import PayloadType, PublishRequest
 from pleb_shared.protocol.project import (
@@ -45,13 +47,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pleb_coordinator.steps import Deps
-    from pleb_coordinator.steps.access import ProjectBlobs
+    from pleb_coordinator.steps.access import BroughtKeys, ProjectBlobs
     from pleb_coordinator.steps.files import BlobsSeen
     from pleb_coordinator.steps.fleet_records import FoundRecords
     from pleb_coordinator.steps.take_over import Brought
     from pleb_shared.protocol.unit import Blob
 
-__all__ = ["Findings", "Publication", "examine", "open_metadata", "open_publication"]
+__all__ = ["NO_KEYS", "Findings", "Publication", "examine", "open_metadata", "open_publication"]
+
+
+NO_KEYS: Final[BroughtKeys] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,8 @@ class Findings:
     """The history of a project that goes on here."""
     records: FoundRecords | None = None
     """What the coordinator before says of hosts; its signature is checked by what is in force."""
+    keys: BroughtKeys = field(default_factory=dict)
+    """Of a private project that goes on here: those that it had before."""
     seen: BlobsSeen | None = None
     """When they were looked for; None: they are looked for again when the metadata get in force."""
 
@@ -129,10 +136,16 @@ def open_metadata(envelope: bytes) -> Publication:
     return Publication(metadata, envelope, root_path(metadata))
 
 
-def examine(deps: Deps, publication: Publication, seen: BlobsSeen | None = None) -> Findings:
+def examine(
+    deps: Deps,
+    publication: Publication,
+    seen: BlobsSeen | None = None,
+    keys: BroughtKeys = NO_KEYS,
+) -> Findings:
     """Return which blobs are missing; once none is, read and check what they hold.
 
-    `seen` is what `look_at_tombstones` returned right before.
+    `seen` is what `look_at_tombstones` returned right before; `keys` are those that the project has
+    brought, if it is here already.
 
     Raises:
         Refusal: `malformed`: a graph, the shard list, a shard or version 0 is not what it must
@@ -140,8 +153,15 @@ def examine(deps: Deps, publication: Publication, seen: BlobsSeen | None = None)
             `fleet_records.find_records`.
         EncodingError: the tensors of version 0 do not fit the model.
     """
-    metadata = publication.metadata
-    request = publication.request
+    metadata, request = publication.metadata, publication.request
+    came = NO_KEYS
+    if request is not None and request.keys is not None and metadata.access == "invited":
+        root = fingerprint_of(metadata.root_key)
+        came = open_keys(deps, metadata.project, root, request.keys)
+        if metadata.sealed_with not in came:
+            message = f"Key {metadata.sealed_with}, which the metadata name, was not brought."
+            raise Refusal(RefusalCode.MALFORMED, message)
+    keys = keys or came
     history = request.history if request else None
     records = request.records if request else None
     files = [] if history is None else [history.versions, history.entries, history.metadata]
@@ -150,8 +170,8 @@ def examine(deps: Deps, publication: Publication, seen: BlobsSeen | None = None)
     if missing:
         return Findings(missing, None)
     for digest in {blob.digest for blob in _named(metadata)}:
-        check_mark(deps, metadata, digest)
-    sealed = blobs_to_publish(deps, metadata)
+        check_mark(deps, metadata, keys, digest)
+    sealed = blobs_to_publish(deps, metadata, keys)
     raw = sealed.get(metadata.data.shards.digest)
     shards = strict_json.decode(raw, ShardList, most_bytes=LIMITS.shard_list_bytes)
     every = [*shards.train, *shards.holdout]
@@ -160,7 +180,7 @@ def examine(deps: Deps, publication: Publication, seen: BlobsSeen | None = None)
     if missing:
         return Findings(missing, None)
     for shard in every:
-        check_mark(deps, metadata, shard.digest)
+        check_mark(deps, metadata, keys, shard.digest)
         _check_shard(sealed, shard, metadata.data)
     _check_initial(sealed, metadata)
     _check_base(sealed, metadata.model)
@@ -172,9 +192,9 @@ def examine(deps: Deps, publication: Publication, seen: BlobsSeen | None = None)
         holdout_examples=sum(found.examples for found in shards.holdout),
     )
     named = tuple(dict.fromkeys([*_named(metadata), *blobs]))
-    brought = None if history is None else read_history(deps, metadata, history)
-    found = None if records is None else find_records(deps, records)
-    return Findings((), facts, named, brought, found, seen)
+    brought = None if history is None else read_history(deps, sealed, metadata, history)
+    found = None if records is None else find_records(sealed, records)
+    return Findings((), facts, named, brought, found, came, seen)
 
 
 def _named(metadata: ProjectMetadata) -> list[Blob]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.core.records import Facts
     from pleb_coordinator.steps import Deps
+    from pleb_coordinator.steps.access import ProjectBlobs
     from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.protocol.messages import History
 
@@ -56,8 +57,12 @@ class Brought:
         return frozenset().union(*(row.blobs for row in self.versions))
 
 
-def read_history(deps: Deps, metadata: ProjectMetadata, history: History) -> Brought:
+def read_history(
+    deps: Deps, blobs: ProjectBlobs, metadata: ProjectMetadata, history: History
+) -> Brought:
     """Read what a researcher has brought, whose blobs are all here, and check it.
+
+    `blobs` opens those of a private project.
 
     The newest version is computed: its digest has to be the one that the log has.
 
@@ -66,10 +71,8 @@ def read_history(deps: Deps, metadata: ProjectMetadata, history: History) -> Bro
             it needs was not brought.
         EncodingError: the newest version has another digest than the log says.
     """
-    if metadata.access == "invited":
-        raise _malformed("it is a private project's, and those cannot be moved yet")
-    logged = [_line(line, LoggedVersion) for line in _lines(deps, history.versions.digest)]
-    entries = [_entry(line) for line in _lines(deps, history.entries.digest)]
+    logged = [_line(line, LoggedVersion) for line in _lines(blobs, history.versions.digest)]
+    entries = [_entry(line) for line in _lines(blobs, history.entries.digest)]
     if not logged or [(e.epoch, e.number, e.digest) for e, _ in entries] != [
         (v.epoch, v.number, v.digest) for v in logged
     ]:
@@ -86,9 +89,9 @@ def read_history(deps: Deps, metadata: ProjectMetadata, history: History) -> Bro
         _row(version, entry, newest=place == places[-1])
         for version, (entry, _), place in zip(logged, entries, places, strict=True)
     ]
-    rows[-1] = _checked(deps, metadata, rows[-1])
+    rows[-1] = _checked(deps, blobs, metadata, rows[-1])
     rows = [_with_initial(metadata, row) for row in rows]
-    envelopes = _envelopes(deps, metadata, history)
+    envelopes = _envelopes(blobs, metadata, history)
     brought = Brought(tuple(rows), envelopes)
     found = deps.blobs.sizes(brought.blobs)
     if lacking := brought.blobs - found.keys():
@@ -110,8 +113,8 @@ def take_over(tx: Transaction, project: int, brought: Brought, facts: Facts, now
     tx.events.add(project, now, "taken_over", version=newest.number, digest=newest.digest)
 
 
-def _lines(deps: Deps, digest: str) -> Iterator[bytes]:
-    return (line for line in deps.blobs.get(digest).split(b"\n") if line)
+def _lines(blobs: ProjectBlobs, digest: str) -> Iterator[bytes]:
+    return (line for line in blobs.get(digest).split(b"\n") if line)
 
 
 def _line(line: bytes, kind: type[LoggedVersion]) -> LoggedVersion:
@@ -149,7 +152,9 @@ def _row(version: LoggedVersion, entry: LogEntry, *, newest: bool) -> VersionRow
     )
 
 
-def _checked(deps: Deps, metadata: ProjectMetadata, row: VersionRow) -> VersionRow:
+def _checked(
+    deps: Deps, blobs: ProjectBlobs, metadata: ProjectMetadata, row: VersionRow
+) -> VersionRow:
     """Build the newest version; return its row with what follows from its tensors."""
     if row.source is None or (row.number and not row.outer_state):
         raise _malformed("it does not say how its newest version is put together")
@@ -161,7 +166,7 @@ def _checked(deps: Deps, metadata: ProjectMetadata, row: VersionRow) -> VersionR
     source, kept = row.source, (row.difference, row.outer_state, row.snapshot)
     if (source.epoch, source.number, source.digest) != (row.epoch, row.number, row.digest):
         raise _malformed("its newest version is put together to be another one")
-    version = read_version(source, metadata, deps.blobs.get)
+    version = read_version(source, metadata, blobs.get)
     return msgspec.structs.replace(
         row,
         norms=parameter_norms(version, metadata.model) if row.number else (),
@@ -181,11 +186,13 @@ def _with_initial(metadata: ProjectMetadata, row: VersionRow) -> VersionRow:
     )
 
 
-def _envelopes(deps: Deps, metadata: ProjectMetadata, history: History) -> dict[int, bytes]:
+def _envelopes(
+    blobs: ProjectBlobs, metadata: ProjectMetadata, history: History
+) -> dict[int, bytes]:
     """Return earlier metadata by number; each is signed by a root key of the project."""
     found = {}
     roots = set(root_path(metadata))
-    for line in _lines(deps, history.metadata.digest):
+    for line in _lines(blobs, history.metadata.digest):
         payload = peek_payload(line, PayloadType.METADATA, most_bytes=_MOST_LINE_BYTES)
         claimed = strict_json.decode(payload, ProjectMetadata, most_bytes=_MOST_LINE_BYTES)
         if claimed.project != metadata.project or claimed.root_key not in roots:

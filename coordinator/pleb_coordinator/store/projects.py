@@ -125,6 +125,10 @@ class Projects(TableGroup):
         """Store the numbers of a private project's keys."""
         self._db.execute(sql.SET_KEYS, project=project, numbers=" ".join(map(str, numbers)))
 
+    def set_brought_keys(self, project: int, sealed: bytes) -> None:
+        """Store the sealed keys that a private project has brought."""
+        self._db.execute(sql.SET_BROUGHT_KEYS, project=project, keys=sealed)
+
     def put_metadata(
         self, project: int, metadata: ProjectMetadata, envelope: bytes, facts: Facts, now: float
     ) -> None:

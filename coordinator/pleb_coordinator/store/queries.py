@@ -93,6 +93,7 @@ SET_PROJECT_STATE: Final = """
 UPDATE projects SET state = :after, stopped_for = :why WHERE id = :project AND state = :before
 """
 SET_RECORDS_AT: Final = "UPDATE projects SET records_at = :at WHERE id = :project"
+SET_BROUGHT_KEYS: Final = "UPDATE projects SET brought_keys = :keys WHERE id = :project"
 SET_KEYS: Final = "UPDATE projects SET key_numbers = :numbers WHERE id = :project"
 EXTEND_PROJECT: Final = "UPDATE projects SET extended = 1 WHERE id = :project AND extended = 0"
 ADVANCE_PROJECT: Final = """

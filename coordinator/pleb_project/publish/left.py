@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from pleb_project.publish.rules import next_metadata
-from pleb_project.publish.send import Sender
+from pleb_project.publish.send import Brought, Sender
 from pleb_project.server.client import Coordinator, parse_address
 from pleb_shared.errors import Refusal
 from pleb_shared.protocol.fleet_records import BroughtRecords
@@ -24,14 +24,21 @@ if TYPE_CHECKING:
     from pleb_project.readers.blobs import BlobFolder
     from pleb_project.server.records import ProjectRecord
     from pleb_shared.protocol.signing import SigningKey
+    from pleb_shared.protocol.unit import Blob
 
 __all__ = ["records_of", "tell", "tell_left"]
 
 
 def records_of(
-    old: Coordinator, new: Publisher, root: SigningKey, project: str, blobs: BlobFolder
+    old: Coordinator,
+    new: Publisher,
+    root: SigningKey,
+    project: str,
+    put: Callable[[bytes], Blob],
 ) -> BroughtRecords | None:
     """Return what the old coordinator signs of the project's hosts; None: it refuses to.
+
+    `put` keeps its lines, to be uploaded.
 
     Raises:
         NetworkError: it does not answer.
@@ -41,7 +48,7 @@ def records_of(
     except Refusal as refusal:
         new.say(f"The hosts' credit does not come along: {refusal}")
         return None
-    return BroughtRecords(head=head, lines=blobs.put(lines))
+    return BroughtRecords(head=head, lines=put(lines))
 
 
 def tell(old: Coordinator, record: ProjectRecord, say: Callable[[str], None]) -> bool:
@@ -77,7 +84,7 @@ def tell_left(new: Publisher, project: str, blobs: BlobFolder) -> tuple[list[str
             with Coordinator(parse_address(place)) as old:
                 if record is None or not tell(old, record, new.say):
                     continue
-                records = records_of(old, new, root, project, blobs)
+                records = records_of(old, new, root, project, blobs.put)
             if records is not None:
                 credit |= _bring(new, project, root, blobs, records)
             record = new.home.record(project)
@@ -96,7 +103,7 @@ def _bring(
     draft = signer.published(project)
     metadata = next_metadata(draft, draft, signer.publication(root, draft))
     try:
-        signer.put(metadata, root, [], blobs, None, records=records)
+        signer.put(metadata, root, [], blobs, None, Brought(records=records))
     except Refusal as refusal:
         new.say(f"The hosts' credit does not come along: {refusal}")
         return False

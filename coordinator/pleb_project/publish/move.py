@@ -17,12 +17,14 @@ import msgspec
 
 from pleb_project.publish.left import records_of, tell
 from pleb_project.publish.rules import blobs_of, next_metadata, self_signed
+from pleb_project.publish.send import Brought
 from pleb_project.server.status import decode_status
 from pleb_shared.errors import InputError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import History
 from pleb_shared.protocol.project import CoordinatorAddress, ShardList
+from pleb_shared.protocol.sealing import put_in_box, seal, unseal, write_reading
 from pleb_shared.protocol.unit import VersionSource
 from pleb_shared.protocol.version_log import LogEntry
 
@@ -33,7 +35,10 @@ if TYPE_CHECKING:
     from pleb_project.readers.blobs import BlobFolder
     from pleb_project.server.client import Address, Coordinator
     from pleb_project.server.records import ProjectRecord
+    from pleb_shared.protocol.messages import PublishAnswer
     from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.protocol.sealing import Reading
+    from pleb_shared.protocol.signing import SigningKey
     from pleb_shared.protocol.unit import Blob
 
 __all__ = ["Moved", "Mover", "finish_round"]
@@ -67,19 +72,6 @@ class Moved:
     """Whether hosts have their credit there, as the old coordinator has signed it."""
 
 
-def refuse_private(metadata: ProjectMetadata) -> None:
-    """Refuse to move a private project: its keys follow from the old coordinator's secret.
-
-    Raises:
-        InputError: it is one.
-    """
-    if metadata.access == "invited":
-        raise InputError(
-            f"{metadata.project} is private, and private projects cannot be moved yet: publish it "
-            "at the other coordinator, from the model that `pleb-project export` writes."
-        )
-
-
 def finish_round(
     old: Publisher, project: str, note: str, sleep: Callable[[float], None] = time.sleep
 ) -> None:
@@ -88,7 +80,6 @@ def finish_round(
     Raises:
         PlebError: as `Publisher.publish`.
     """
-    refuse_private(self_signed(old.coordinator.metadata(project)))  # before anything changes
     old.set_activity(project, "finishing", note)
     old.say("The open round is finished first, so that no unit is lost.")
     end: float | None = None
@@ -125,13 +116,18 @@ class Mover:
         with self.new.home.hold(project):
             envelope = self.source.metadata(project)
             before = self_signed(envelope)
-            refuse_private(before)
+            if before.access == "invited" and self.is_mirror:
+                raise InputError(
+                    f"{project} is private, and a mirror has no keys: move it while its "
+                    "coordinator runs, or restore that from a backup."
+                )
             root = signer.keys.root(project, before)
-            answer, _ = signer.sender(root).ask(project, invite)
+            answer, reading = signer.sender(root).ask(project, invite)
+            keys = self._keys_for(before, root, answer, reading)
             version, history, wanted = self._download(before)
             records = None
             if not self.is_mirror and not answer.number:  # else they were brought before
-                records = records_of(self.source, self.new, root, project, self.blobs)
+                records = records_of(self.source, self.new, root, project, self._put)
             record = self.new.home.record(project)
             known = msgspec.structs.replace(
                 before, number=max(before.number, record.number if record else 0)
@@ -143,13 +139,50 @@ class Mover:
                 activity="active" if known.activity == "finishing" else known.activity,
             )
             metadata = next_metadata(draft, known, signer.publication(root, draft))
-            record = signer.put(metadata, root, wanted, self.blobs, invite, history, records)
+            brought = Brought(history, records, keys)
+            record = signer.put(metadata, root, wanted, self.blobs, invite, brought)
+            if keys is not None:
+                self._remember_keys(project, root)
             told = not self.is_mirror and tell(self.source, record, self.new.say)
             if not told:
                 untold = [*(one for one in record.untold if one != str(self.left)), str(self.left)]
                 record = msgspec.structs.replace(record, untold=untold)
                 self.new.home.remember(record)
         return Moved(record, version, told, bool(records or answer.number))
+
+    def _keys_for(
+        self,
+        metadata: ProjectMetadata,
+        root: SigningKey,
+        answer: PublishAnswer,
+        reading: Reading | None,
+    ) -> bytes | None:
+        """Return a private project's keys in a box for the new coordinator; None: it is public.
+
+        Raises:
+            InputError: somebody on the way could read them, or the keys are not here.
+        """
+        if metadata.access == "public":
+            return None
+        own = self.source.reading
+        if own is None or reading is None or answer.seal_to is None:
+            raise InputError(
+                f"The keys of {metadata.project} are not here: move it with the home by which it "
+                "was published (--home)."
+            )
+        self.new.coordinator.read_with(reading)
+        return put_in_box(write_reading(own), answer.seal_to, root.fingerprint)
+
+    def _remember_keys(self, project: str, root: SigningKey) -> None:
+        """Keep by what the project is read at the new coordinator, with its new key."""
+        _, reading = self.new.signer.sender(root).ask(project, None)
+        if reading is not None:
+            self.new.coordinator.read_with(self.new.home.remember_reading(project, reading))
+
+    def _put(self, data: bytes) -> Blob:
+        """Put what was gathered beside the blobs; of a private project it is sealed."""
+        own = self.source.reading
+        return self.blobs.put(data if own is None else seal(data, own.newest))
 
     @property
     def is_mirror(self) -> bool:
@@ -169,13 +202,15 @@ class Mover:
         ]
         envelopes = b"\n".join(self._earlier(project, n) for n in range(1, metadata.number + 1))
         history = History(
-            versions=self.blobs.put(lines),
-            entries=self.blobs.put(entries),
-            metadata=self.blobs.put(envelopes),
+            versions=self._put(lines),
+            entries=self._put(entries),
+            metadata=self._put(envelopes),
         )
         self._fetch(metadata.data.shards.digest)
+        listed = self.blobs.get(metadata.data.shards.digest)
+        own = self.source.reading
         shards = strict_json.decode(
-            self.blobs.get(metadata.data.shards.digest),
+            listed if own is None else unseal(listed, own.keyring),
             ShardList,
             most_bytes=LIMITS.shard_list_bytes,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pleb_shared.errors import PlebError, TrustError
 from pleb_shared.protocol import strict_json
@@ -30,7 +30,22 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.sealing import Reading
     from pleb_shared.protocol.unit import Blob
 
-__all__ = ["Sender"]
+__all__ = ["NOTHING", "Brought", "Sender"]
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What a project brings along from another coordinator."""
+
+    history: History | None = None
+    """It goes on from the newest version of these."""
+    records: BroughtRecords | None = None
+    """What that coordinator has signed of hosts."""
+    keys: bytes | None = None
+    """A private project's keys, in a box."""
+
+
+NOTHING: Final = Brought()
 
 
 @dataclass(frozen=True)
@@ -97,8 +112,7 @@ class Sender:
         wanted: list[Blob],
         blobs: BlobFolder,
         invite: str | None,
-        history: History | None = None,
-        records: BroughtRecords | None = None,
+        brought: Brought = NOTHING,
     ) -> None:
         """Send the metadata in `envelope`, upload until no blob is missing, and look at it there.
 
@@ -106,7 +120,7 @@ class Sender:
             Refusal, PlebError: the coordinator does not take it, or serves something else.
         """
         uploaded: set[str] = set()
-        while missing := self._publish(metadata, envelope, wanted, invite, history, records):
+        while missing := self._publish(metadata, envelope, wanted, invite, brought):
             if missing.keys() <= uploaded:
                 raise PlebError("The coordinator lacks blobs that were uploaded: check its log.")
             size = sum(blobs.path(digest).stat().st_size for digest in missing)
@@ -127,8 +141,7 @@ class Sender:
         envelope: bytes,
         wanted: list[Blob],
         invite: str | None,
-        history: History | None,
-        records: BroughtRecords | None,
+        brought: Brought,
     ) -> dict[str, str]:
         """Return the upload tokens of missing blobs by digest; empty: the metadata is in force."""
         now = int(self.clock())
@@ -140,8 +153,9 @@ class Sender:
             blobs=wanted,
             issued_at=now,
             expires_at=now + LIMITS.request_lifetime_seconds,
-            history=history,
-            records=records,
+            history=brought.history,
+            records=brought.records,
+            keys=brought.keys,
         )
         signed = sign_payload(strict_json.encode(request), PayloadType.PUBLISH, self.root)
         answer = self.coordinator.publish(signed)

@@ -19,7 +19,7 @@ from pleb_project.publish.rules import (
     with_new_root,
     with_revoked,
 )
-from pleb_project.publish.send import Sender
+from pleb_project.publish.send import NOTHING, Sender
 from pleb_project.readers.blobs import BlobFolder
 from pleb_project.server.records import ProjectRecord
 from pleb_shared.errors import InputError, Refusal, RefusalCode
@@ -31,10 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pleb_project.keys.passphrase import Passphrases
+    from pleb_project.publish.send import Brought
     from pleb_project.server.client import Coordinator
     from pleb_project.server.records import Home
-    from pleb_shared.protocol.fleet_records import BroughtRecords
-    from pleb_shared.protocol.messages import History
     from pleb_shared.protocol.project import ProjectMetadata
     from pleb_shared.protocol.signing import SigningKey
     from pleb_shared.protocol.unit import Blob
@@ -180,13 +179,11 @@ class Signer:
         wanted: list[Blob],
         blobs: BlobFolder,
         invite: str | None,
-        history: History | None = None,
-        records: BroughtRecords | None = None,
+        brought: Brought = NOTHING,
     ) -> ProjectRecord:
         """Put signed metadata in force at the coordinator, and remember it.
 
-        `history`: the project goes on there from another coordinator's newest version; `records`:
-        what that one has signed of hosts.
+        `brought`: what comes along from another coordinator.
         """
         envelope = sign_metadata(metadata, root)
         record = self.home.record(metadata.project)
@@ -198,7 +195,7 @@ class Signer:
                 epoch=max(record.epoch, metadata.epoch),
             )
             self.home.remember(raised)
-        self.sender(root).send(metadata, envelope, wanted, blobs, invite, history, records)
+        self.sender(root).send(metadata, envelope, wanted, blobs, invite, brought)
         return self._remember(metadata, envelope)
 
     def _remember(self, metadata: ProjectMetadata, envelope: bytes) -> ProjectRecord:

@@ -328,6 +328,8 @@ class PublishAnswer(Struct, frozen=True):
     issued_at: Count
     box: BoxBytes | None = None
     """For the question's `seal_to`, unless the project is public already."""
+    seal_to: KeyHex | None = None
+    """To what a researcher seals the keys of a private project that he moves here."""
 
 
 class History(Struct, frozen=True):
@@ -362,6 +364,9 @@ class PublishRequest(Struct, frozen=True):
     """The project goes on from its newest version; None: it begins, or is known there."""
     records: BroughtRecords | None = None
     """What the coordinator before this one has signed of the project's hosts."""
+    keys: BoxBytes | None = None
+    """Of a private project with a `history`: its keys, for the answer's `seal_to`. The blobs of
+    history and records are sealed with one of them."""
 
 
 class RecordsRequest(Struct, frozen=True):

@@ -253,8 +253,13 @@ def read_reading(data: bytes) -> Reading:
 class Box:
     """A key for one answer. Who signs `public` with its question gets what nobody else can open."""
 
-    def __init__(self) -> None:
-        self._private = X25519PrivateKey.generate()
+    def __init__(self, seed: bytes | None = None) -> None:
+        """Make a key for one answer; `seed`: 32 secret bytes that it follows from."""
+        self._private = (
+            X25519PrivateKey.generate()
+            if seed is None
+            else X25519PrivateKey.from_private_bytes(seed)
+        )
         self.public = self._private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
 
     def open(self, box: bytes, about: str) -> bytes:

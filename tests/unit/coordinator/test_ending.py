@@ -92,6 +92,7 @@ def project(**changes: Any) -> Project:
         restored_at=0,
         extended=False,
         key_numbers="",
+        brought_keys=b"",
         records_at=0,
         facts=FACTS,
         metadata=metadata(),
