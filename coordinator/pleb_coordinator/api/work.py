@@ -29,7 +29,7 @@ from pleb_coordinator.api.requests import (
 from pleb_coordinator.api.waiting import LONGEST_PAUSE_SECONDS
 from pleb_coordinator.core.access import is_private, unknown_project
 from pleb_coordinator.core.sequence import Order, check_sequence
-from pleb_coordinator.core.voices import network_of
+from pleb_coordinator.core.voices import holders, network_of
 from pleb_coordinator.steps.serve import Answered, Asked, serve
 from pleb_coordinator.steps.tell import why_banned
 from pleb_shared.errors import Refusal, RefusalCode
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
 
-__all__ = ["work"]
+__all__ = ["answer", "work"]
 
 _JSON: Final = "application/json"
 _BANNED_SECONDS: Final = 300.0
@@ -93,8 +93,8 @@ async def work(api: Api, request: Request) -> Response:
     api.known_hosts.keep(statement.project, statement.host, known)
     waits = statement.wait_seconds > 0 and statement.max_units > 0
     try:
-        answer = partial(_serve, deps=api.deps, asked=asked, known=known)
-        host, answered = await api.commits.run(answer)
+        function = partial(answer, deps=api.deps, asked=asked, known=known)
+        host, answered = await api.commits.run(function)
     except Refusal as refusal:
         if refusal.code in _NO_HOST:  # from now on that costs no signature and no transaction
             api.known_hosts.forget(statement.project, statement.host)
@@ -143,10 +143,11 @@ def _is_timely(statement: WorkRequest, now: float) -> bool:
     return True
 
 
-def _serve(tx: Transaction, deps: Deps, asked: Asked, known: KnownHost) -> tuple[Host, Answered]:
+def answer(tx: Transaction, deps: Deps, asked: Asked, known: KnownHost) -> tuple[Host, Answered]:
     """Answer a request whose signature is good; return its host, too."""
     if not asked.request.reports:
-        tx.expect_issue(asked.request.project, known.id, known.account)
+        shares = holders(known.account, asked.network)
+        tx.expect_issue(asked.request.project, known.id, shares)
     admitted = _admit(tx, asked, deps.clock())
     if admitted.reply is not None:
         return admitted.host, Answered(admitted.reply, repeated=True)

@@ -31,6 +31,7 @@ __all__ = [
     "NETWORKS_SECONDS",
     "Network",
     "Party",
+    "holders",
     "identifies",
     "identifies_site",
     "independent",
@@ -68,6 +69,11 @@ class Party(Record, frozen=True):
 def identifies_site(network: str) -> bool:
     """Whether the name is that of one public site, rather than of a kind of addresses."""
     return "/" in network and identifies(network)
+
+
+def holders(account: str, network: str) -> list[str]:
+    """Return whose shares of a round a host's units count for: its account's, and its network's."""
+    return [account, *filter(identifies, [network])]
 
 
 def independent(first: Party, second: Party) -> bool:

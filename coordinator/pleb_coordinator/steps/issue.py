@@ -21,7 +21,7 @@ from pleb_coordinator.core.records import (
     UnitRow,
 )
 from pleb_coordinator.core.reputation import spot_checks_left
-from pleb_coordinator.core.voices import identifies
+from pleb_coordinator.core.voices import holders
 from pleb_coordinator.steps.candidates import choose
 from pleb_coordinator.steps.exams import for_new_host, units_kept_for_exams
 from pleb_coordinator.steps.fit import fitted, in_window, unit_to_double
@@ -297,7 +297,7 @@ def _count_share(context: RequestContext, count: int) -> None:
 
 
 def _holders(host: Host) -> list[str]:
-    return [host.account, *filter(identifies, [host.network])]
+    return holders(host.account, host.network)
 
 
 def _remaining(context: RequestContext, assignment: Assignment) -> float:

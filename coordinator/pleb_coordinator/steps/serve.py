@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from pleb_coordinator.core.sequence import Order, check_sequence
+from pleb_coordinator.core.voices import holders
 from pleb_coordinator.steps import RequestContext
 from pleb_coordinator.steps.accept import accept_reports
 from pleb_coordinator.steps.issue import issue_work
@@ -125,7 +126,7 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
         has_own_data=request.has_own_data,
     )
     if request.max_units:
-        tx.expect_issue(project.name, host.id, host.account)
+        tx.expect_issue(project.name, host.id, holders(host.account, host.network))
     verdicts = [] if before is not None else take_verdicts(tx, host)
     issued, no_work = issue_work(context, request)
     manifests = [_shown(manifest, deps.numbers) for manifest in issued]

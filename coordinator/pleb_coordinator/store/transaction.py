@@ -38,7 +38,7 @@ from pleb_shared.errors import InputError
 from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from pleb_coordinator.store.engine import Connection
 
@@ -82,14 +82,15 @@ class Transaction:
         self._db.expect(sql.FIND_PROJECT, name=project)
         self._db.expect(sql.FIND_HOST_OF, name=project, fingerprint=fingerprint)
 
-    def expect_issue(self, name: str, host: int, account: str) -> None:
+    def expect_issue(self, name: str, host: int, holders: Sequence[str]) -> None:
         """Say that a host is about to get units of a project: what is looked up for each."""
         project = self.projects.find(name)
         place = version_key(project.id, project.epoch, project.version)
         self._db.expect(sql.LEASES, host=host)
         self._db.expect(sql.UNSENT_VERDICTS, host=host, limit=LIMITS.reports_per_request)
         self._db.expect(sql.DRAWN_FOR, host=host)
-        self._db.expect(sql.TAKEN, holder=account, **place)
+        for holder in holders:
+            self._db.expect(sql.TAKEN, holder=holder, **place)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:

@@ -12,6 +12,8 @@ import pytest
 from benchmarks.dispatch_fleet import LoadHost, hosts_of, secret
 from benchmarks.dispatch_load import Connection
 from benchmarks.dispatch_store import Amounts, fill_store
+from pleb_coordinator.api.known_hosts import KnownHost
+from pleb_coordinator.api.work import answer
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.unit_state import UnitState
@@ -20,11 +22,13 @@ from pleb_coordinator.home.layout import Home
 from pleb_coordinator.jobs.loop import Jobs
 from pleb_coordinator.steps import Deps
 from pleb_coordinator.steps.serve import Asked, serve
+from pleb_coordinator.store.copying import copy_rows
 from pleb_coordinator.store.migrate import migrate
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import PayloadType, WorkRequest
 from pleb_shared.protocol.signing import SigningKey, open_envelope
+from tests.postgres import shared_postgres
 
 AMOUNTS = Amounts(projects=2, hosts=20, finished_rounds=3, leases=40, round_units=60)
 
@@ -149,3 +153,64 @@ def test_a_refusal_ends_the_benchmark():
     line = Connection()
     with pytest.raises(ConnectionError, match="429"):
         line.data_received(b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n")
+
+
+class Counting:
+    """Counts the statements of a connection, and how often it waits for a database."""
+
+    def __init__(self, connection, monkeypatch):
+        self.statements = self.waits = 0
+        self._counted(connection, monkeypatch, "_send" if is_postgres(connection) else "execute")
+        if is_postgres(connection):
+            self._counted(connection, monkeypatch, "_received")
+
+    def _counted(self, connection, monkeypatch, name):
+        run = getattr(connection, name)
+
+        def counted(*words, **parameters):
+            if name == "_received":
+                self.waits += 1
+            else:
+                self.statements += 1
+            return run(*words, **parameters)
+
+        monkeypatch.setattr(connection, name, counted)
+
+
+def is_postgres(connection):
+    return hasattr(connection, "_received")
+
+
+def in_postgres(filled, tmp_path):
+    place = shared_postgres().emptied_database()
+    copy_rows(tmp_path / "store.sqlite", place)
+    return place
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_a_request_costs_few_statements_and_fewer_waits(
+    filled, deps, tmp_path, monkeypatch, engine
+):
+    """Each is paid for by every request of every PC."""
+    place = tmp_path / "store.sqlite" if engine == "sqlite" else in_postgres(filled, tmp_path)
+    hosts = hosts_of(filled[1][0])
+    with closing(Store(place)) as store:
+        with store.read() as tx:
+            rows = [tx.hosts.find_of(host.project, host.key.fingerprint) for host in hosts]
+        known = [KnownHost(row.key, row.id, row.account) for row in rows]
+
+        def served(first):
+            with store.write() as tx:
+                for host, seen in list(zip(hosts, known, strict=True))[first : first + 5]:
+                    envelope = host.request(int(time.time()))
+                    request = open_envelope(envelope, PayloadType.WORK, WorkRequest, seen.key)
+                    digest = digest_of(envelope)
+                    asked = Asked(request, digest, [], protocol=1, network=rows[0].network)
+                    _, answered = answer(tx, deps, asked, seen)
+                    assert len(answered.manifests) == 1
+
+        served(0)  # what is asked once
+        counting = Counting(store._writer, monkeypatch)
+        served(5)
+    assert counting.statements <= 5 * 13
+    assert counting.waits <= 5 * 2 + 1
