@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 FACTS = Facts(100, 7, 2, 50)
 NOW = 1000.0
+ROOT = SigningKey.generate()
 VIEWER = AdminRole.VIEWER
 
 
@@ -177,6 +179,17 @@ class TestTransactions:
             undone(tx, new_project(tx))
         with store.read() as tx:
             assert tx.projects.names() == []
+
+    def test_metadata_that_were_undone_are_not_remembered(self, store):
+        with store.write() as tx:
+            project = new_project(tx)
+        for title in ("first", "second"):
+            newer = msgspec.structs.replace(project.metadata, number=2, title=title)
+            signed = sign_payload(strict_json.encode(newer), PayloadType.METADATA, ROOT)
+            with contextlib.suppress(ZeroDivisionError), store.write() as tx:
+                tx.projects.put_metadata(project.id, newer, signed, FACTS, NOW)
+                assert tx.projects.metadata_at(project.id, 2).title == title
+                raise ZeroDivisionError
 
     def test_a_savepoint_undoes_only_itself(self, store):
         with store.write() as tx:

@@ -190,7 +190,8 @@ class Projects(TableGroup):
             metadata = strict_json.decode(
                 payload, ProjectMetadata, most_bytes=LIMITS.metadata_bytes
             )
-            self._decoded[project, number] = metadata
+            if not self._db.has_changed:  # else what was read may be undone
+                self._decoded[project, number] = metadata
         return metadata
 
     def advance(self, project: int, epoch: int, expected: int, version: int) -> bool:
