@@ -31,8 +31,9 @@ async def badge(api: Api, request: Request) -> Response:
     """Send the picture. Raises `Refusal` unknown_project, also for one that is private."""
     check_project(api, request)
     status = await api.statuses.of(request.path_params["project"])
+    shared = "public" if status.access == "public" else "private"
     headers = {
-        "Cache-Control": f"public, max-age={_CACHED_SECONDS}",
+        "Cache-Control": f"{shared}, max-age={_CACHED_SECONDS}",
         "Content-Security-Policy": "default-src 'none'",
         "X-Content-Type-Options": "nosniff",
     }
