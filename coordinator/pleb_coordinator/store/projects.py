@@ -95,7 +95,8 @@ class Projects(TableGroup):
 
     def add(self, name: str, root_key: str, epoch: int, now: float) -> int:
         """Add an active project at version 0, without metadata; return its id."""
-        return int(self._value(sql.ADD_PROJECT, name=name, root_key=root_key, epoch=epoch, now=now))
+        values = {"name": name, "root_key": root_key, "epoch": epoch, "now": now}
+        return int(self._value(sql.ADD_PROJECT, **values, brought_keys=b""))
 
     def set_state(
         self,

@@ -86,8 +86,9 @@ FIND_PROJECT: Final = _PROJECT + " WHERE p.name = :name"
 GET_PROJECT: Final = _PROJECT + " WHERE p.id = :project"
 PROJECT_NAMES: Final = "SELECT name FROM projects WHERE metadata_number > 0 ORDER BY id"
 ADD_PROJECT: Final = """
-INSERT INTO projects (name, root_key, state, epoch, version, metadata_number, created_at)
-VALUES (:name, :root_key, 'active', :epoch, 0, 0, :now) RETURNING id
+INSERT INTO projects
+    (name, root_key, state, epoch, version, metadata_number, created_at, brought_keys)
+VALUES (:name, :root_key, 'active', :epoch, 0, 0, :now, :brought_keys) RETURNING id
 """
 SET_PROJECT_STATE: Final = """
 UPDATE projects SET state = :after, stopped_for = :why WHERE id = :project AND state = :before

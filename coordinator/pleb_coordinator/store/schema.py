@@ -121,7 +121,6 @@ Table(
         restored_at=0,
         extended=0,
         key_numbers="",
-        brought_keys="",
         records_at=0,
     ),
     UniqueConstraint("name"),

@@ -148,7 +148,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("restored_at", INTEGER, server_default=sa.text("0"), nullable=False),
         sa.Column("extended", FLAG, server_default=sa.text("0"), nullable=False),
         sa.Column("key_numbers", TEXT, server_default=sa.text("''"), nullable=False),
-        sa.Column("brought_keys", sa.LargeBinary(), server_default=sa.text("''"), nullable=False),
+        sa.Column("brought_keys", sa.LargeBinary(), nullable=False),
         sa.Column("records_at", INTEGER, server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
