@@ -279,6 +279,8 @@ def test_anybody_can_take_the_weights_of_a_public_project_from_its_page(tmp_path
             )
             assert newer.status_code == 200
             assert load_tensors(newer.content)["w"].tobytes() != weights["w"].tobytes()
+            asked = [http.client.get("/projects/tiny/model.safetensors") for _ in range(20)]
+            assert {answer.content for answer in await asyncio.gather(*asked)} == {newer.content}
             [folder] = tmp_path.rglob("models")
             assert len(list(folder.iterdir())) == 1, "older versions stay"
 

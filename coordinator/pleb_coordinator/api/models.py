@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.api.downloads import Offer, send
@@ -42,8 +40,7 @@ async def model_file(api: Api, request: Request) -> Response:
         message = "This model is not sent as one file: use `pleb-project export LINK FILE`."
         raise Refusal(RefusalCode.UNKNOWN_BLOB, message)
     blobs = blobs_of(api.deps, project)
-    make = partial(api.models.make, project.metadata, source, blobs.get)
-    path = await asyncio.to_thread(make)
+    path = await api.models.find(project.metadata, source, blobs.get)
     offer = Offer(
         f"{project.name}-version-{project.version}.safetensors",
         path.stat().st_size,

@@ -6,7 +6,7 @@ older version is removed then, and no backup has any.
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -35,13 +35,16 @@ def model_bytes(metadata: ProjectMetadata) -> int:
 
 
 class ModelFiles:
-    """The folder. One file is made at a time, since making one takes twice its size of memory."""
+    """The folder. One file is made at a time, since making one takes twice its size of memory.
+
+    Who wants one meanwhile waits in the event loop, not in one of the few threads that pages need.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock = threading.Lock()
+        self._turn = asyncio.Lock()
 
-    def make(
+    async def find(
         self, metadata: ProjectMetadata, source: VersionSource, blob: Callable[[str], bytes]
     ) -> Path:
         """Return the file of a version, made now unless it is there; `blob` reads a blob.
@@ -51,15 +54,23 @@ class ModelFiles:
             OSError: it cannot be written.
         """
         path = self.folder / f"{metadata.project}-{source.digest[:16]}{_SUFFIX}"
-        with self._lock:
-            if path.exists():
-                return path
-            version = read_version(source, metadata, blob)
-            tensors = whole_model(version, metadata.model, blob, checked=True)
-            self.folder.mkdir(exist_ok=True)
-            write_durably(path, save_tensors(tensors), shared=True)
-            for older in self.folder.glob(f"{metadata.project}-{'[0-9a-f]' * 16}{_SUFFIX}"):
-                if older != path:
-                    with suppress(OSError):  # Windows: somebody is taking it home
-                        older.unlink()
+        async with self._turn:
+            if not path.exists():
+                await asyncio.to_thread(self._make, path, metadata, source, blob)
         return path
+
+    def _make(
+        self,
+        path: Path,
+        metadata: ProjectMetadata,
+        source: VersionSource,
+        blob: Callable[[str], bytes],
+    ) -> None:
+        version = read_version(source, metadata, blob)
+        tensors = whole_model(version, metadata.model, blob, checked=True)
+        self.folder.mkdir(exist_ok=True)
+        write_durably(path, save_tensors(tensors), shared=True)
+        for older in self.folder.glob(f"{metadata.project}-{'[0-9a-f]' * 16}{_SUFFIX}"):
+            if older != path:
+                with suppress(OSError):  # Windows: somebody is taking it home
+                    older.unlink()

@@ -338,7 +338,7 @@ def test_a_profile_denies_all_but_reading_python_and_writing_the_outputs(tmp_pat
 
 
 def test_a_card_of_apple_keeps_its_driver_and_compiler() -> None:
-    rules = expressions(profile([Path("/opt/python")], Path("/work/out"), card=True))
+    rules = expressions(profile([Path("/opt/python")], Path("/project/out"), card=True))
     assert "(allow iokit-open)" in rules
     assert '(allow mach-lookup (xpc-service-name "com.apple.MTLCompilerService"))' in rules
 
