@@ -148,6 +148,7 @@ def _folders(root: Path, x: np.ndarray, y: np.ndarray) -> tuple[Path, dict[str, 
     rest = np.arange(440, len(y))
     project = root / "project"
     shutil.copytree(PROJECTS / "own", project)
+    shutil.copy(PROJECTS / "tiny" / "model.py", project)
     write(project / "holdout.npz", x[:400], y[:400])
     write(project / "examples.npz", x[400:440], y[400:440])
     members = {}
