@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -85,8 +86,8 @@ def test_an_upload_grows_only_at_its_end_and_only_to_its_size(blobs):
     assert refusal(blobs.append_upload, "token", 10, bytes(11), 20) == RefusalCode.WRONG_SIZE
     assert blobs.upload_offset("token") == 10
     assert blobs.append_upload("token", 10, DATA[10:20], 20) == 20
-    assert blobs.upload_bytes("token", 20) == DATA[:20]
-    assert refusal(blobs.upload_bytes, "token", 21) == RefusalCode.WRONG_OFFSET
+    assert b"".join(blobs.upload_parts("token", 20)) == DATA[:20]
+    assert refusal(lambda: b"".join(blobs.upload_parts("token", 21))) == RefusalCode.WRONG_OFFSET
 
 
 def test_an_upload_counts_only_whole_and_with_its_digest(blobs):
@@ -119,6 +120,31 @@ def test_a_delta_is_kept_by_its_assignment_and_is_no_blob(blobs):
     blobs.delete_delta(1234)
     assert refusal(blobs.delta, stored) == RefusalCode.UNKNOWN_BLOB
     assert refusal(blobs.delta_view, stored, digest_of(DATA)) == RefusalCode.UNKNOWN_BLOB
+
+
+def test_a_delta_comes_in_a_file_and_nothing_is_left_of_one_that_does_not(blobs, tmp_path):
+    with pytest.raises(ZeroDivisionError), blobs.temporary() as file:  # noqa: PT012
+        file.write(DATA)
+        raise ZeroDivisionError
+    with blobs.temporary() as file:
+        for at in range(0, len(DATA), 1000):
+            file.write(DATA[at : at + 1000])
+        file.seek(5)  # wherever it was read last
+        blobs.put_delta_file(1234, file)
+    assert blobs.delta(StoredDelta(1234, len(DATA), None)) == DATA
+    assert blobs.delta_view(StoredDelta(1234, len(DATA), None), digest_of(DATA)) == DATA
+    blobs.delete_delta(1234)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_file_that_a_killed_process_has_left_goes_after_a_day(files, tmp_path):
+    left, fresh = tmp_path / "uploads" / ".left", tmp_path / "uploads" / ".fresh"
+    for path, age in ((left, 90_000), (fresh, 80_000)):
+        path.touch()
+        os.utime(path, (time.time() - age,) * 2)
+    with files.temporary():
+        pass
+    assert list((tmp_path / "uploads").iterdir()) == [fresh]
 
 
 @pytest.mark.parametrize("damage", [bytes(len(DATA)), DATA[:-1], b""])
@@ -195,6 +221,6 @@ def test_an_upload_of_many_parts_becomes_a_blob(blobs):
     for part in parts:
         end = blobs.append_upload("token", end, part, len(whole))
     assert blobs.upload_offset("token") == len(whole)
-    assert blobs.upload_bytes("token", len(whole)) == whole
+    assert b"".join(blobs.upload_parts("token", len(whole))) == whole
     blobs.upload_to_blob("token", len(whole), digest_of(whole))
     assert blobs.get(digest_of(whole)) == whole

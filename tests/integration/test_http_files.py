@@ -110,7 +110,7 @@ def test_a_store_that_is_away_for_a_moment_refuses_no_result(tmp_path, monkeypat
             blobs = http.world.deps.blobs
             away = Refusal(RefusalCode.INTERNAL, "away", retry_after_seconds=1)
             with monkeypatch.context() as patch:
-                patch.setattr(type(blobs), "put_delta", Mock(side_effect=away))
+                patch.setattr(type(blobs), "put_delta_file", Mock(side_effect=away))
                 assert (await upload(http, token, delta)).status_code == 500
             head = await http.client.head(f"/uploads/{token}")
             assert head.headers["upload-offset"] == str(len(delta))

@@ -3,6 +3,7 @@
     blobs/ab/abcd...      content-addressed; the name is the SHA-256 of the bytes
     deltas/12/1234567     one for each assignment (the folder is the number's last two digits)
     uploads/HASH          named by its token's hash; grows from its first byte to its last
+    uploads/.RANDOM       a delta that is being unpacked, or that a killed process has left
 
 A file that is there is whole: it is written under another name, synced, renamed, and then
 its directory is synced.
@@ -16,6 +17,9 @@ import hashlib
 import mmap
 import os
 import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.blobs.store import (
@@ -33,13 +37,15 @@ from pleb_system.durable import rename_durably, sync_directory, write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from pathlib import Path
+    from typing import IO
 
     from pleb_coordinator.core.records import StoredDelta
 
 __all__ = ["LocalBlobs", "blob_place", "delta_place"]
 
 _READ_BYTES: Final = 2**20
+_LEFT_SECONDS: Final = 86_400.0
+"""Age of a temporary file whose process must have been killed."""
 
 
 def blob_place(digest: str) -> str:
@@ -167,6 +173,34 @@ class LocalBlobs:
         """
         _write(self._delta(assignment), data)
 
+    @contextmanager
+    def temporary(self) -> Iterator[IO[bytes]]:
+        """Return an empty file on the disk of the deltas, as `Blobs.temporary`."""
+        with tempfile.NamedTemporaryFile(prefix=".", dir=self._uploads, delete=False) as file:
+            path = Path(file.name)
+            try:
+                self._remove_left(path.stat().st_mtime - _LEFT_SECONDS)
+                yield file
+            except OSError as error:
+                raise _translated(error) from error
+            finally:
+                file.close()
+                path.unlink(missing_ok=True)
+
+    def put_delta_file(self, assignment: int, file: IO[bytes]) -> None:
+        """Store the delta in a file of `temporary`, as `Blobs.put_delta_file`."""
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()  # Windows renames no open file
+        _rename(Path(file.name), self._delta(assignment))
+
+    def _remove_left(self, before: float) -> None:
+        """Remove temporary files that were written to last before that time."""
+        for left in self._uploads.glob(".*"):
+            with contextlib.suppress(OSError):
+                if left.stat().st_mtime < before:
+                    left.unlink()
+
     def delete_delta(self, assignment: int) -> None:
         """Remove a delta; one that is not there is fine."""
         self._delta(assignment).unlink(missing_ok=True)
@@ -197,14 +231,16 @@ class LocalBlobs:
             raise _translated(error) from error
         return here + len(data)
 
-    def upload_bytes(self, token: str, size: int) -> bytes:
-        """Return the bytes of a finished upload; they are not hashed.
+    def upload_parts(self, token: str, size: int) -> Iterator[bytes]:
+        """Yield the bytes of a finished upload, a part at a time; they are not hashed.
 
         Raises:
             Refusal: `wrong_offset` (not whole).
         """
         self._check_whole(token, size)
-        return self._upload(token).read_bytes()
+        with self._upload(token).open("rb") as file:
+            while part := file.read(_READ_BYTES):
+                yield part
 
     def upload_to_blob(self, token: str, size: int, digest: str) -> None:
         """Make a finished upload the blob `digest`. Doing it twice is harmless.

@@ -42,6 +42,8 @@ from pleb_shared.protocol.ids import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from contextlib import AbstractContextManager
+    from typing import IO
 
     from obstore.store import ClientConfig, RetryConfig
 
@@ -247,6 +249,19 @@ class S3Blobs:
         """Store a delta, as `Blobs.put_delta`."""
         self._put(delta_place(assignment), data + hashlib.sha256(data).digest())
 
+    def temporary(self) -> AbstractContextManager[IO[bytes]]:
+        """Return an empty file, as `Blobs.temporary`."""
+        return tempfile.TemporaryFile(prefix="pleb-delta-")
+
+    def put_delta_file(self, assignment: int, file: IO[bytes]) -> None:
+        """Store the delta in a file of `temporary`, as `Blobs.put_delta_file`."""
+        file.seek(0)
+        seal = hashlib.file_digest(file, "sha256").digest()  # type: ignore[arg-type]
+        file.write(seal)
+        file.seek(0)
+        with _translated():  # in parts, if it is large
+            obstore.put(self._store, delta_place(assignment), file)
+
     def delete_delta(self, assignment: int) -> None:
         """Remove a delta, as `Blobs.delete_delta`."""
         self._delete([delta_place(assignment)])
@@ -269,9 +284,9 @@ class S3Blobs:
             self._put(f"{_upload(token)}{offset:0{_PLACES}}", data + seal)
         return here + len(data)
 
-    def upload_bytes(self, token: str, size: int) -> bytes:
-        """Return the bytes of a finished upload, as `Blobs.upload_bytes`."""
-        return b"".join(self._whole(token, size))
+    def upload_parts(self, token: str, size: int) -> Iterator[bytes]:
+        """Yield the bytes of a finished upload, as `Blobs.upload_parts`."""
+        return self._whole(token, size)
 
     def upload_to_blob(self, token: str, size: int, digest: str) -> None:
         """Make a finished upload a blob, as `Blobs.upload_to_blob`."""

@@ -14,6 +14,8 @@ from pleb_shared.protocol.ids import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from contextlib import AbstractContextManager
+    from typing import IO
 
     from pleb_coordinator.core.records import FileKind, StoredDelta
 
@@ -91,6 +93,15 @@ class Blobs(Protocol):
     def put_delta(self, assignment: int, data: bytes) -> None:
         """Store the delta of `assignment`; doing it twice is harmless."""
 
+    def temporary(self) -> AbstractContextManager[IO[bytes]]:
+        """Return an empty file for a delta that may be larger than the memory.
+
+        Whatever becomes of it, nothing of it is left when the context ends.
+        """
+
+    def put_delta_file(self, assignment: int, file: IO[bytes]) -> None:
+        """Store the delta in a file of `temporary`, as `put_delta`; the file is used up."""
+
     def delete_delta(self, assignment: int) -> None:
         """Remove a delta; one that is not there is fine."""
 
@@ -105,8 +116,8 @@ class Blobs(Protocol):
                 bytes), `storage_full`.
         """
 
-    def upload_bytes(self, token: str, size: int) -> bytes:
-        """Return the bytes of a finished upload; they are not hashed.
+    def upload_parts(self, token: str, size: int) -> Iterator[bytes]:
+        """Yield the bytes of a finished upload, a part at a time; they are not hashed.
 
         Raises:
             Refusal: `wrong_offset` (not whole).

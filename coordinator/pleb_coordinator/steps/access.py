@@ -9,6 +9,7 @@ project that was deleted: who had keys then has no later one.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,12 +39,14 @@ from pleb_shared.protocol.sealing import (
     read_reading,
     seal,
     seal_mark,
+    seal_parts,
     unseal,
     write_reading,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import IO
 
     from pleb_coordinator.blobs.store import Blobs
     from pleb_coordinator.core.records import Project, StoredDelta
@@ -223,6 +226,26 @@ class ProjectBlobs:
             return data, ""
         sealed = seal(data, self.deltas)
         return sealed, digest_of(sealed)
+
+    def put_delta_file(self, assignment: int, file: IO[bytes]) -> str:
+        """Store the result in a file of `Blobs.temporary`; return as `sealed_delta`."""
+        if self.deltas is None:
+            self.blobs.put_delta_file(assignment, file)
+            return ""
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").digest()  # type: ignore[arg-type]
+        size, hasher = file.tell(), hashlib.sha256()
+
+        def read(start: int, end: int) -> bytes:
+            file.seek(start)
+            return file.read(end - start)
+
+        with self.blobs.temporary() as sealed:
+            for part in seal_parts(read, size, digest, self.deltas):
+                hasher.update(part)
+                sealed.write(part)
+            self.blobs.put_delta_file(assignment, sealed)
+        return hasher.hexdigest()
 
     def delta(self, stored: StoredDelta) -> bytes:
         """Return a result's bytes."""

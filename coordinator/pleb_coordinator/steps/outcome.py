@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
@@ -28,12 +29,13 @@ from pleb_coordinator.core.voices import identifies
 from pleb_coordinator.steps.conviction import convict
 from pleb_coordinator.store.assignments import Judgement
 from pleb_shared.errors import EncodingError, Refusal, RefusalCode
-from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import Verdict
 from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from pleb_coordinator.store.assignments import Commitment
     from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.protocol.reasons import Reason
@@ -48,6 +50,7 @@ __all__ = [
     "refuse_result",
     "store_result",
     "unpacked_delta",
+    "unpacked_parts",
 ]
 
 _WRONG: Final = {
@@ -73,18 +76,32 @@ def unpacked_delta(encoding: DeltaFormat, packed: bytes, digest: str) -> bytes:
         Refusal: `wrong_digest`: it is not, or it cannot be unpacked, as if damaged on the way.
         EncodingError: the host has committed to what is no delta of this model.
     """
+    delta = b"".join(unpacked_parts(encoding, [packed], digest))
+    encoding.check(delta)
+    return delta
+
+
+def unpacked_parts(encoding: DeltaFormat, parts: Iterable[bytes], digest: str) -> Iterator[bytes]:
+    """Yield the delta that came packed in `parts`; its numbers are not checked.
+
+    It is what the host has committed to only if the iterator ends.
+
+    Raises:
+        Refusal, EncodingError: as `unpacked_delta`.
+    """
+    hasher = hashlib.sha256()
     try:
-        delta = encoding.unpack(packed)
+        for part in encoding.unpack_parts(parts):
+            hasher.update(part)
+            yield part
     except EncodingError as error:
         if error.code is RefusalCode.WRONG_SIZE:  # a whole stream, with its checksum
             raise
         message = f"The received bytes are not the delta that was reported. {error}"
         raise Refusal(RefusalCode.WRONG_DIGEST, message) from error
-    if digest_of(delta) != digest:
+    if hasher.hexdigest() != digest:
         message = "The received bytes do not have the digest that was reported."
         raise Refusal(RefusalCode.WRONG_DIGEST, message)
-    encoding.check(delta)
-    return delta
 
 
 def store_result(

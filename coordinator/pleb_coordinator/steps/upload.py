@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import IO, TYPE_CHECKING, Final
 
 from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.records import FileKind, StoredDelta
-from pleb_coordinator.steps.access import blobs_of
-from pleb_coordinator.steps.outcome import refuse_result, store_result, unpacked_delta
+from pleb_coordinator.steps.access import ProjectBlobs, blobs_of
+from pleb_coordinator.steps.outcome import refuse_result, store_result, unpacked_parts
 from pleb_coordinator.store.assignments import Commitment
 from pleb_shared.errors import EncodingError, Refusal, RefusalCode
 from pleb_shared.tensors.format import DeltaFormat, delta_format
@@ -16,7 +17,6 @@ from pleb_shared.tensors.format import DeltaFormat, delta_format
 if TYPE_CHECKING:
     from pleb_coordinator.core.records import Assignment, Upload
     from pleb_coordinator.steps import Deps
-    from pleb_coordinator.steps.access import ProjectBlobs
     from pleb_coordinator.store.transaction import Transaction
 
 _AWAITED: Final = {AssignmentState.UPLOADING, AssignmentState.EXPIRED}
@@ -102,7 +102,7 @@ def check_upload(
     """Check a whole upload's bytes and store what they hold; reads all of them.
 
     A delta comes packed and is stored as it is, so that a round's deltas can be combined without
-    having all of them in memory.
+    having all of them in memory. Nor is this one, at any moment: a part comes after the other.
 
     `encoding` is what `upload_format` returned, `blobs` those of its project, if it is known.
     Nothing counts before `finish_upload`, which gets what is returned.
@@ -117,13 +117,19 @@ def check_upload(
     if upload.assignment is None or encoding is None:
         deps.blobs.upload_to_blob(upload.token, upload.size, upload.digest)
         return ""
-    packed = deps.blobs.upload_bytes(upload.token, upload.size)
-    data, sealed = unpacked_delta(encoding, packed, upload.digest), ""
-    if blobs is not None:
-        data, sealed = blobs.sealed_delta(data)
-    deps.blobs.put_delta(upload.assignment, data)
+    with deps.blobs.temporary() as file:
+        parts = deps.blobs.upload_parts(upload.token, upload.size)
+        for part in unpacked_parts(encoding, parts, upload.digest):
+            file.write(part)
+        encoding.check_read(partial(_read, file))
+        sealed = (blobs or ProjectBlobs(deps.blobs, {})).put_delta_file(upload.assignment, file)
     deps.blobs.drop_upload(upload.token)
     return sealed
+
+
+def _read(file: IO[bytes], start: int, end: int) -> bytes:
+    file.seek(start)
+    return file.read(end - start)
 
 
 def upload_blobs(tx: Transaction, deps: Deps, upload: Upload) -> ProjectBlobs | None:

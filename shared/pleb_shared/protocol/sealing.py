@@ -54,6 +54,7 @@ __all__ = [
     "read_reading",
     "seal",
     "seal_mark",
+    "seal_parts",
     "sealed_bytes",
     "unseal",
     "write_reading",
@@ -105,15 +106,28 @@ def sealed_bytes(size: int) -> int:
 
 def seal(data: bytes, key: ProjectKey) -> bytes:
     """Return the sealed blob of these bytes; the same ones each time."""
-    told = b"pleb salt\x00" + hashlib.sha256(data).digest()
-    salt = hmac.digest(key.key, told, "sha256")
+    view = memoryview(data)
+
+    def read(start: int, end: int) -> memoryview:
+        return view[start:end]
+
+    return b"".join(seal_parts(read, len(data), hashlib.sha256(data).digest(), key))
+
+
+def seal_parts(
+    read: Callable[[int, int], bytes | memoryview], size: int, digest: bytes, key: ProjectKey
+) -> Iterator[bytes]:
+    """Yield the sealed blob of the `size` bytes that `read(start, end)` returns, part by part.
+
+    `digest`: the SHA-256 of the bytes.
+    """
+    salt = hmac.digest(key.key, b"pleb salt\x00" + digest, "sha256")
     header = _HEADER.pack(_MAGIC, key.number, key.id, salt)
-    cipher, count, view = _cipher(key, salt), _parts(len(data)), memoryview(data)
-    sealed = [header]
+    cipher, count = _cipher(key, salt), _parts(size)
+    yield header
     for number in range(count):
-        part = view[number * _PART_BYTES : (number + 1) * _PART_BYTES]
-        sealed.append(cipher.encrypt(_nonce(number, count), part, header))
-    return b"".join(sealed)
+        part = read(number * _PART_BYTES, min(size, (number + 1) * _PART_BYTES))
+        yield cipher.encrypt(_nonce(number, count), part, header)
 
 
 def seal_mark(head: bytes) -> tuple[int, bytes] | None:

@@ -46,11 +46,11 @@ from pleb_shared.protocol.project import CodecName, ModelSpec, TensorSpec, eleme
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.chunk_view import chunk_view
 from pleb_shared.tensors.layout import NUMPY_DTYPES, Tensors
-from pleb_shared.tensors.packing import unpack
+from pleb_shared.tensors.packing import unpack, unpack_parts
 from pleb_shared.tensors.quantize import dequantize, dequantize_parts, quantize_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DeltaFormat", "buffer_dtype", "delta_format", "difference_format", "training_format"]
 
+_CHECKED_BYTES: Final = 4 * 2**20
+"""Of a tensor, at once: a multiple of every number's size."""
 _FIRST_INFINITE: Final = np.uint16(0x7C00)
 """Bits of a float16: all below are finite and not negative."""
 
@@ -102,6 +104,16 @@ class DeltaFormat:
             message = f"The packed delta has {len(data)} bytes; {self.packed_most} are allowed."
             raise EncodingError(RefusalCode.WRONG_SIZE, message)
         return unpack(data, self.size)
+
+    def unpack_parts(self, parts: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the encoded delta that came packed in `parts`, a mebibyte at once at most.
+
+        It is a delta only if the iterator ends.
+
+        Raises:
+            EncodingError: as `unpack`.
+        """
+        return unpack_parts(parts, self.size)
 
     def encode(self, delta: Tensors) -> bytes:
         """Return the bytes of `delta`, whose arrays have the shapes of the model's tensors.
@@ -160,12 +172,30 @@ class DeltaFormat:
             EncodingError: `wrong_size`; `not_finite`: a number or scale is infinite, NaN, or a
                 scale is negative; `malformed`: unused bits are not zero.
         """
-        for spec, part in self.parameter_parts(data):
-            self._check_parameter(spec, part)
-        for spec, part in self.buffer_parts(data):
+        if len(data) != self.size:
+            raise self._wrong_size(len(data))
+        view = memoryview(data)
+        self.check_read(lambda start, end: view[start:end])
+
+    def check_read(self, read: Callable[[int, int], bytes | memoryview]) -> None:
+        """Check the delta that `read(start, end)` returns the bytes of, a few MiB at once.
+
+        It must have the right size.
+
+        Raises:
+            EncodingError: as `check`.
+        """
+        end = 0
+        for spec in self.model.parameters:
+            start, end = end, end + parameter_bytes(spec, self.codec, self.block)
+            self._check_parameter(spec, read, start, end)
+        for spec in self.model.buffers:
+            start, end = end, end + buffer_bytes(spec)
             dtype = buffer_dtype(spec)
-            if dtype.kind == "f" and not np.isfinite(part.view(dtype)).all():
-                raise _not_finite(spec)
+            if dtype.kind == "f":
+                for part in _stretches(read, start, end):
+                    if not np.isfinite(part.view(dtype)).all():
+                        raise _not_finite(spec)
 
     def parameter_parts(
         self, data: bytes | memoryview
@@ -175,10 +205,8 @@ class DeltaFormat:
         Raises:
             EncodingError: `wrong_size`.
         """
-        size = self.size
-        if len(data) != size:
-            message = f"The encoded delta has {len(data)} bytes; this model's has {size}."
-            raise EncodingError(RefusalCode.WRONG_SIZE, message)
+        if len(data) != self.size:
+            raise self._wrong_size(len(data))
         raw = np.frombuffer(data, np.uint8)
         start = 0
         for spec in self.model.parameters:
@@ -228,20 +256,31 @@ class DeltaFormat:
         split = 2 * scale_count(numbers, self.block)
         return part[:split].copy().view(np.dtype("<f2")), part[split:], numbers
 
-    def _check_parameter(self, spec: TensorSpec, part: NDArray[np.uint8]) -> None:
-        """Raise unless `part` [bytes] is a valid encoding of the parameter."""
+    def _check_parameter(
+        self,
+        spec: TensorSpec,
+        read: Callable[[int, int], bytes | memoryview],
+        start: int,
+        end: int,
+    ) -> None:
+        """Raise unless the bytes from `start` to `end` are a valid encoding of the parameter."""
         if self.codec == "fp32":
-            if not np.isfinite(part.copy().view(NUMPY_DTYPES["float32"])).all():
-                raise _not_finite(spec)
+            for part in _stretches(read, start, end):
+                if not np.isfinite(part.view(NUMPY_DTYPES["float32"])).all():
+                    raise _not_finite(spec)
             return
         scheme, numbers = SCHEMES[self.codec], elements(spec)
-        bits = part[: 2 * scale_count(numbers, self.block)].copy().view(np.dtype("<u2"))
-        if not (bits < _FIRST_INFINITE).all():
-            raise _not_finite(spec)
+        for part in _stretches(read, start, start + 2 * scale_count(numbers, self.block)):
+            if not (part.view(np.dtype("<u2")) < _FIRST_INFINITE).all():
+                raise _not_finite(spec)
         used = numbers % scheme.per_byte
-        if used and part[-1] >> (used * scheme.bits):
+        if used and read(end - 1, end)[0] >> (used * scheme.bits):
             message = f"Unused bits at the end of {spec.name!r} are not zero."
             raise EncodingError(RefusalCode.MALFORMED, message)
+
+    def _wrong_size(self, found: int) -> EncodingError:
+        message = f"The encoded delta has {found} bytes; this model's has {self.size}."
+        return EncodingError(RefusalCode.WRONG_SIZE, message)
 
 
 def delta_format(metadata: ProjectMetadata, unit: HasKind) -> DeltaFormat:
@@ -290,6 +329,14 @@ def _flat(delta: Tensors, spec: TensorSpec) -> NDArray[Any]:
         message = f"Tensor {spec.name!r} of the delta is {found}; its shape is {spec.shape}."
         raise EncodingError(RefusalCode.WRONG_SHAPE, message)
     return np.ascontiguousarray(array).reshape(-1)
+
+
+def _stretches(
+    read: Callable[[int, int], bytes | memoryview], start: int, end: int
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield copies of the bytes, which are aligned, whatever came before them."""
+    for first in range(start, end, _CHECKED_BYTES):
+        yield np.frombuffer(read(first, min(end, first + _CHECKED_BYTES)), np.uint8).copy()
 
 
 def _floats(part: NDArray[np.uint8]) -> NDArray[np.float32]:

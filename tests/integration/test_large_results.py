@@ -1,0 +1,120 @@
+"""Results and blobs that are larger than what a process may hold of them.
+
+Of the real `serve`, on files and on a bucket. Nothing here depends on how fast the machine is: what
+is asserted is how many bytes are sent, and how much memory a process has had.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pleb_agent.client.coordinator import CoordinatorClient
+from pleb_shared.protocol.limits import LIMITS
+from pleb_system.network_errors import NetworkError
+from tests.e2e.world import wait_until
+from tests.large_results import LargeServed, bucket_config, large_served
+from tests.relay import Relay
+from tests.s3_server import shared_nanio
+
+RESULT_BYTES = 128 * 2**20
+MARGIN_BYTES = 100 * 2**20
+"""More than what is in memory at once: parts of a few MiB in each thread. The packed result alone
+has 119 MB."""
+HEAD_BYTES = 600
+"""Of a request, at most."""
+
+
+@pytest.fixture(params=["files", "bucket"])
+def served(request, tmp_path, monkeypatch):
+    place = {}
+    if request.param == "bucket":
+        server = shared_nanio()
+        place["bucket"] = f"s3://{server.new_bucket()}/pleb"
+        place["s3"] = bucket_config(server.endpoint)
+    with large_served(tmp_path, monkeypatch, result_bytes=RESULT_BYTES, **place) as found:
+        yield found
+
+
+def upload(url: str, token: str, packed: bytes) -> None:
+    """Upload as a new agent would."""
+
+    async def story() -> None:
+        client = CoordinatorClient(url)
+        try:
+            await client.upload(token, io.BytesIO(packed), len(packed))
+        finally:
+            await client.close()
+
+    asyncio.run(story())
+
+
+def state_of(served: LargeServed, assignment: int) -> str:
+    with served.world.store.read() as tx:
+        return str(tx.assignments.get(assignment).state)
+
+
+class Peak:
+    """The most memory that a process has had since the beginning, which is measured anew."""
+
+    def __init__(self, pid: int) -> None:
+        self._status = Path(f"/proc/{pid}/status")
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+        self._before = self._bytes("VmRSS")
+
+    def grown(self) -> int:
+        return self._bytes("VmHWM") - self._before
+
+    def _bytes(self, name: str) -> int:
+        lines = self._status.read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is Linux's")
+def test_a_large_result_and_a_large_blob_are_never_in_the_memory_of_serve(served):
+    host = served.world.volunteer("anna", calibrated=False)
+    token, packed, assignment = served.slot(host)
+    peak = Peak(served.part("web_app").pid)
+    upload(served.url, token, packed)
+    assert state_of(served, assignment) in {"reported", "valid"}
+    blob = served.world.metadata.model.initial
+    hasher = hashlib.sha256()
+    with httpx.stream("GET", f"{served.url}/blobs/{blob.digest}", timeout=60) as answer:
+        for part in answer.iter_raw():
+            hasher.update(part)
+    assert hasher.hexdigest() == blob.digest
+    assert blob.size > RESULT_BYTES
+    assert len(packed) > MARGIN_BYTES > peak.grown()
+
+
+def test_after_each_break_at_most_a_part_is_sent_again(served):
+    host = served.world.volunteer("anna", calibrated=False)
+    token, packed, assignment = served.slot(host)
+    breaks = 0
+    with Relay(served.port, cut_after=len(packed) // 4) as relay:
+
+        def broken() -> None:
+            nonlocal breaks
+            with pytest.raises(NetworkError):
+                upload(relay.url, token, packed)
+            breaks += 1
+
+        broken()  # the connection alone
+        relay.cut_after = len(packed) // 2
+        broken()
+        served.kill()
+        broken()
+        served.start()
+        relay.cut_after = relay.sent + len(packed) // 4
+        broken()
+        upload(relay.url, token, packed)
+    parts = len(packed) // LIMITS.sent_part_bytes + 1 + 2 * breaks
+    most = len(packed) + breaks * LIMITS.sent_part_bytes + HEAD_BYTES * parts
+    assert len(packed) < relay.sent <= most
+    wait_until("the result", lambda: state_of(served, assignment) in {"reported", "valid"})
