@@ -33,12 +33,12 @@ HEAD_BYTES = 600
 
 @pytest.fixture(params=["files", "bucket"])
 def served(request, tmp_path, monkeypatch):
-    place = {}
-    if request.param == "bucket":
-        server = shared_nanio()
-        place["bucket"] = f"s3://{server.new_bucket()}/pleb"
-        place["s3"] = bucket_config(server.endpoint)
-    with large_served(tmp_path, monkeypatch, result_bytes=RESULT_BYTES, **place) as found:
+    server = shared_nanio() if request.param == "bucket" else None
+    bucket = "" if server is None else f"s3://{server.new_bucket()}/pleb"
+    s3 = None if server is None else bucket_config(server.endpoint)
+    with large_served(
+        tmp_path, monkeypatch, result_bytes=RESULT_BYTES, bucket=bucket, s3=s3
+    ) as found:
         yield found
 
 
