@@ -55,6 +55,8 @@ ROUTES = (
     ("GET", "/projects/{}/events"),
     ("GET", "/projects/{}"),
     ("GET", "/projects/{}/live"),
+    ("GET", "/projects/{}/shown"),
+    ("GET", "/projects/{}/showcase"),
     ("GET", "/projects/{}/badge.svg"),
     ("GET", "/projects/{}/model.safetensors"),
     ("GET", "/join/{}"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -31,11 +31,16 @@ from pleb_agent.worker.job import (
 )
 from pleb_agent.worker.process import WorkerProcess
 from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.parts import blob_of
+from pleb_shared.protocol.showcase import fault_of
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.format import delta_format
 from pleb_shared.training.evaluation import evaluate
+from pleb_shared.training.graph import CompiledGraph
+from pleb_shared.training.showcase import show
+from tests.unit.worker.sample_job import sample, showcase_of
 from tests.unit.worker.stories import (
     SETTINGS,
     WarmWorkers,
@@ -51,6 +56,11 @@ if TYPE_CHECKING:
 
     from pleb_agent.worker.job import Job
     from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.protocol.showcase import Showcase
+    from tests.unit.worker.sample_job import Sample
+
+
+SAME: dict[str, Any] = {"graph": "that of the file"}
 
 
 def change_metadata(job: Job, change: Callable[[ProjectMetadata], ProjectMetadata]) -> Job:
@@ -102,6 +112,56 @@ def test_calibration_and_evaluation_units(workers: WarmWorkers) -> None:
         assert outcome == EvaluationOutcome(metrics=metrics, examples=examples)
 
     workers.run(story)
+
+
+def test_an_evaluation_says_what_the_model_sees(workers: WarmWorkers) -> None:
+    async def story(worker: WorkerProcess) -> None:
+        asked = showcase_of()
+        job = _showing(worker, asked, sample().showcase_graph)
+        metadata = read_metadata(job)
+        version, _ = VersionCache().get(job, metadata)
+        base = BaseCache(Cpu().place).get(job, metadata)
+        graph = CompiledGraph(parse_graph(sample().showcase_graph)).with_base(base)
+        outcome = (await result_of(worker, job)).outcome
+        assert isinstance(outcome, EvaluationOutcome)
+        assert outcome.showcase == show(graph, metadata, asked, version, read_shards(job))
+        assert fault_of(asked, outcome.showcase) == ""
+
+    workers.run(story)
+
+
+@pytest.mark.parametrize(
+    ("changes", "graph"),
+    [
+        ({"examples": [0, 200]}, lambda s: s.showcase_graph),
+        ({"width": 3}, lambda s: s.showcase_graph),
+        ({"graph": blob_of(b"another")}, lambda s: s.showcase_graph),
+        ({"graph": blob_of(b"another")}, lambda _: b""),
+        (SAME, lambda _: b"{}"),
+        (SAME, lambda s: s.evaluation_graph),
+        (SAME, lambda s: s.training_graph),
+    ],
+)
+def test_a_showcase_that_fails_costs_no_metrics(
+    workers: WarmWorkers, changes: dict[str, Any], graph: Callable[[Sample], bytes]
+) -> None:
+    async def story(worker: WorkerProcess) -> None:
+        data = graph(sample())
+        given = changes | ({"graph": blob_of(data)} if changes == SAME else {})
+        outcome = (await result_of(worker, _showing(worker, showcase_of(**given), data))).outcome
+        assert isinstance(outcome, EvaluationOutcome)
+        assert outcome.metrics["accuracy"] >= 0
+        assert outcome.showcase is msgspec.UNSET
+
+    workers.run(story)
+
+
+def _showing(worker: WorkerProcess, showcase: Showcase, graph: bytes) -> Job:
+    """Return an evaluation of version 3 with a showcase; an empty graph has no file."""
+    job = new_job(worker, kind=UnitKind.EVALUATE, version=3, steps=0)
+    if graph:
+        (job.input_dir / job.showcase).write_bytes(graph)
+    return change_metadata(job, lambda m: msgspec.structs.replace(m, showcase=showcase))
 
 
 def test_the_runtime_is_measured_in_the_child(tmp_path: Path) -> None:

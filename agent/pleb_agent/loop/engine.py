@@ -371,7 +371,9 @@ def _with_result(row: AssignmentRow, job: Job, result: JobResult) -> AssignmentR
     """Return the row with the report of what the engine computed."""
     outcome, seconds = result.outcome, result.compute_seconds
     if not isinstance(outcome, DeltaOutcome):
-        evaluated = EvaluationResult(metrics=outcome.metrics, examples=outcome.examples)
+        evaluated = EvaluationResult(
+            metrics=outcome.metrics, examples=outcome.examples, showcase=outcome.showcase
+        )
         return row.reporting(evaluated, compute_seconds=seconds)
     if not (math.isfinite(outcome.loss_first) and math.isfinite(outcome.loss_last)):
         return row.giving_back("The loss is not a number.")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from pleb_agent.blobs.fetcher import BlobFetcher
@@ -89,13 +90,16 @@ class UnitFiles:
     snapshot: Blob
     differences: tuple[Blob, ...]
     shards: tuple[Blob, ...]
+    showcase: Blob | None = None
+    """The graph that says what the version does, of a unit that evaluates."""
     is_own: bool = False
     """Whether it is trained on the user's own data, which are no blobs."""
 
     def public(self) -> list[Blob]:
         """What anybody can read at the project's page."""
         base = [] if self.base is None else [self.base]
-        return [self.graph, *base, self.snapshot, *self.differences]
+        shown = [] if self.showcase is None else [self.showcase]
+        return [self.graph, *base, self.snapshot, *self.differences, *shown]
 
     def all(self) -> list[Blob]:
         """Every blob, in the order in which they are fetched."""
@@ -272,7 +276,8 @@ class ProjectFiles:
             with disk_errors(), new_plain(folder / job.shards[0]) as file:
                 self._own.store.write_shard(row.manifest.unit.version, file)
         base = [] if files.base is None else [job.base]
-        names = [job.graph, *base, job.snapshot, *job.differences]
+        shown = [] if files.showcase is None else [job.showcase]
+        names = [job.graph, *base, job.snapshot, *job.differences, *shown]
         if self._is_private(payload):
             self._lay_out_sealed(folder, payload, job, names, files)
             return job
@@ -520,6 +525,8 @@ def unsealed_metadata(metadata: ProjectMetadata, inside: Mapping[str, Blob]) -> 
 
     base = metadata.model.base
     base = None if base is None else replace(base, blob=plain(base.blob))
+    shown = metadata.showcase
+    shown = UNSET if shown is UNSET else replace(shown, graph=plain(shown.graph))
     return replace(
         metadata,
         access="public",
@@ -528,6 +535,7 @@ def unsealed_metadata(metadata: ProjectMetadata, inside: Mapping[str, Blob]) -> 
         data=replace(metadata.data, own=None),  # the worker gets shards, whosever they are
         training_graph=plain(metadata.training_graph),
         evaluation_graph=plain(metadata.evaluation_graph),
+        showcase=shown,
         chunks=[
             replace(chunk, training_graph=plain(chunk.training_graph)) for chunk in metadata.chunks
         ],
@@ -562,6 +570,7 @@ def _unit_files(manifest: Manifest, metadata: ProjectMetadata, shards: ShardList
         snapshot=manifest.version.snapshot,
         differences=tuple(manifest.version.differences),
         shards=tuple(shard.blob for shard in chosen),
+        showcase=metadata.showcase.graph if evaluates and metadata.showcase is not UNSET else None,
         is_own=is_own,
     )
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
+from msgspec import UNSET
+
 from pleb_agent.worker.checkpoint import (
     Checkpoint,
     CheckpointDue,
@@ -27,6 +29,7 @@ from pleb_agent.worker.inputs import (
 )
 from pleb_agent.worker.job import (
     DELTA_FILE,
+    EXPECTED,
     DeltaOutcome,
     EvaluationOutcome,
     JobResult,
@@ -39,10 +42,13 @@ from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.packing import pack
 from pleb_shared.training.evaluation import evaluate
 from pleb_shared.training.local_sgd import UnitRun
+from pleb_shared.training.showcase import show
 from pleb_system.durable import write_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from msgspec import UnsetType
 
     from pleb_agent.worker.control import CommandReader
     from pleb_agent.worker.deadline import Deadline
@@ -50,6 +56,7 @@ if TYPE_CHECKING:
     from pleb_agent.worker.inputs import KnownGraph
     from pleb_agent.worker.job import Job, WorkerSettings
     from pleb_shared.protocol.project import Numerics, ProjectMetadata
+    from pleb_shared.protocol.showcase import Showcase, Shown
     from pleb_shared.tensors.layout import Tensors
     from pleb_shared.training.dry_run import Cost
 
@@ -166,14 +173,39 @@ class Executor:
         metrics, examples = evaluate(
             known.compiled, metadata, job.unit, version, ShardsInTurn(job), between_batches, approve
         )
+        shown: Shown | UnsetType = UNSET
+        if metadata.showcase is not UNSET:
+            shown = self._shown(job, metadata, metadata.showcase, version, between_batches, approve)
         self._deadline.rest()
         seconds = self._clock() - start
         return JobResult(
-            outcome=EvaluationOutcome(metrics=metrics, examples=examples),
+            outcome=EvaluationOutcome(metrics=metrics, examples=examples, showcase=shown),
             compute_seconds=seconds,
             seconds_per_step=seconds,
             peak_bytes=self._device.peak_bytes(),
         )
+
+    def _shown(
+        self,
+        job: Job,
+        metadata: ProjectMetadata,
+        showcase: Showcase,
+        version: Tensors,
+        before_run: Callable[[], None],
+        approve: Callable[[Cost], None],
+    ) -> Shown | UnsetType:
+        """Return what the version says or sees; unset if that fails, which costs no metrics."""
+        try:
+            self._deadline.begin(_CHECK_SECONDS)
+            known = self._graphs.showcase(job, metadata, showcase.graph)
+            graph = known.compiled.with_base(self._bases.get(job, metadata))
+            shards = ShardsInTurn(job)
+            return show(graph, metadata, showcase, version, shards, before_run, approve)
+        except JobStopped:
+            raise
+        except EXPECTED as error:
+            sys.stderr.write(f"no showcase: {error}\n")
+            return UNSET
 
     def _delivered(self, job: Job, run: UnitRun, times: StepTimes) -> JobResult:
         """Write the delta of a unit whose steps are done, and return the result."""

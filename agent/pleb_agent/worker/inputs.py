@@ -44,8 +44,8 @@ __all__ = [
     "read_shards",
 ]
 
-_GRAPHS_KEPT: Final = 4
-"""At least, however large: those that train and evaluate, whole or a chunk."""
+_GRAPHS_KEPT: Final = 5
+"""At least, however large: those that train, whole or a chunk, evaluate and show."""
 _GRAPH_BYTES_KEPT: Final = 2 * 2**20
 """Of small graphs more, for the members of a family; one takes about ten times its file."""
 
@@ -146,11 +146,19 @@ class GraphCache:
         if blob is None:
             message = f"The project has no chunk {job.unit.chunk!r}: fetch its metadata again."
             raise BrokenInput(message)
+        known = self._kept(job, metadata, job.graph, blob)
+        self.check_memory(known.cost, metadata, memory_of_shards(job))
+        return known
+
+    def showcase(self, job: Job, metadata: ProjectMetadata, blob: Blob) -> KnownGraph:
+        """Return the graph of the project's showcase, as `get`; its memory is not checked."""
+        return self._kept(job, metadata, job.showcase, blob)
+
+    def _kept(self, job: Job, metadata: ProjectMetadata, name: str, blob: Blob) -> KnownGraph:
         key = (metadata.root_key, metadata.project, metadata.epoch, blob.digest)
-        known = self._known.pop(key, None) or _load_graph(job, metadata, blob, self._device)
+        known = self._known.pop(key, None) or _load_graph(job, metadata, name, blob, self._device)
         self._known[key] = known
         self._drop_oldest()
-        self.check_memory(known.cost, metadata, memory_of_shards(job))
         return known
 
     def _drop_oldest(self) -> None:
@@ -182,8 +190,10 @@ class GraphCache:
             )
 
 
-def _load_graph(job: Job, metadata: ProjectMetadata, blob: Blob, device: Device) -> KnownGraph:
-    data = _read(job, job.graph)
+def _load_graph(
+    job: Job, metadata: ProjectMetadata, name: str, blob: Blob, device: Device
+) -> KnownGraph:
+    data = _read(job, name)
     if digest_of(data) != blob.digest:
         message = f"The graph is not the one with digest {blob.digest[:12]}...: fetch it again."
         raise BrokenInput(message)

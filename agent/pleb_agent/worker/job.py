@@ -32,6 +32,7 @@ from pleb_agent.worker.errors import (
 from pleb_shared.errors import EncodingError, GraphError, Refusal, RefusalCode, TrainingError
 from pleb_shared.protocol.messages import Runtime
 from pleb_shared.protocol.project import Numerics
+from pleb_shared.protocol.showcase import Shown
 from pleb_shared.protocol.unit import Unit, VersionSource
 
 __all__ = [
@@ -167,6 +168,8 @@ class Job(Message, frozen=True):
     """The project metadata's payload (not its envelope), as signed."""
     graph: FileName = "graph.json"
     """The graph that the unit's kind runs: training or evaluation."""
+    showcase: FileName = "showcase.json"
+    """The graph of the project's showcase, if it has one and the unit evaluates."""
     base: FileName = "base.safetensors"
     """The blob of the model's base, if it has one: the same file for every job of an epoch."""
     snapshot: FileName = "snapshot.safetensors"
@@ -215,6 +218,8 @@ class EvaluationOutcome(Message, tag="evaluation", tag_field="kind", frozen=True
 
     metrics: dict[str, float]
     examples: int
+    showcase: Shown | msgspec.UnsetType = msgspec.UNSET
+    """Unset: the project has none, or it could not be made."""
 
 
 class JobResult(Message, tag="result", frozen=True):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.api.addresses import AddressPlaces
+from pleb_coordinator.api.cards import CardCache
 from pleb_coordinator.api.clock_watch import ClockWatch
 from pleb_coordinator.api.known_hosts import KnownHosts
 
@@ -56,6 +57,7 @@ class Api:
     """Takes a token of an address's rate limit; returns the seconds to wait, 0 if there was one."""
     leaves: LeafCache
     blob_keys: BlobKeys
+    cards: CardCache = field(default_factory=CardCache)
     known_hosts: KnownHosts = field(default_factory=KnownHosts)
     clock_watch: ClockWatch = field(default_factory=lambda: ClockWatch(lambda _, __: None))
     listeners: AddressPlaces = field(default_factory=lambda: AddressPlaces(500, 50))

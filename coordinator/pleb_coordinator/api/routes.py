@@ -12,6 +12,7 @@ from pleb_coordinator.api.enrolment import enrol, metadata
 from pleb_coordinator.api.health import health, metrics, ready
 from pleb_coordinator.api.history import log_entries, log_head, log_versions, metadata_at, version
 from pleb_coordinator.api.publishing import ask_to_publish, coordinator, hand_in, publish, records
+from pleb_coordinator.api.showcase import showcase
 from pleb_coordinator.api.status_routes import events, family, status
 from pleb_coordinator.api.uploads import head_upload, patch_upload
 from pleb_coordinator.api.work import work
@@ -44,6 +45,7 @@ def api_routes(api: Api, *, public_metrics: bool = True) -> list[Route]:
         route(api, "POST", "/projects/{project}/enrol", enrol),
         route(api, "GET", "/projects/{project}/status", status),
         route(api, "GET", "/projects/{project}/events", events),
+        route(api, "GET", "/projects/{project}/showcase", showcase),
         route(api, "GET", "/families/{family}/status", family),
         route(api, "POST", "/publish", publish),
         route(api, "POST", "/publish/question", ask_to_publish),

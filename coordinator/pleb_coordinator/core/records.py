@@ -18,6 +18,7 @@ from pleb_shared.protocol.chunk import FULL
 from pleb_shared.protocol.messages import Role, Verdict
 from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.protocol.reasons import Reason
+from pleb_shared.protocol.showcase import Shown
 from pleb_shared.protocol.unit import Blob, UnitKind, VersionSource
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Record",
     "RestoreCause",
     "Round",
+    "Showing",
     "SpotCheck",
     "StoredDelta",
     "Tombstone",
@@ -736,6 +738,18 @@ class Evaluation(Record, frozen=True):
     assignment: int
     metrics: dict[str, float]
     examples: int
+    made_at: float
+
+
+class Showing(Record, frozen=True):
+    """What a version says or sees, by a trusted host."""
+
+    project: int
+    epoch: int
+    version: int
+    card: str
+    """The digest of the card that it answers: answers to others are not compared with it."""
+    shown: Shown
     made_at: float
 
 

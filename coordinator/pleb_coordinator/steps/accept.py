@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from msgspec import UNSET
+
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
 from pleb_coordinator.core.holdout import version_to_restore
 from pleb_coordinator.core.records import (
@@ -11,6 +13,7 @@ from pleb_coordinator.core.records import (
     Evaluation,
     Project,
     RestoreCause,
+    Showing,
     StoredDelta,
     UnitRow,
     Upload,
@@ -38,6 +41,7 @@ from pleb_shared.protocol.report import (
     FailureResult,
     Report,
 )
+from pleb_shared.protocol.showcase import fault_of
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.format import delta_format
 
@@ -200,11 +204,32 @@ def _evaluated(
         tx.units.move(unit, UnitEvent.DECIDED, now, assignment.id)
     place = (context.project.id, unit.epoch, unit.version, assignment.id)
     tx.projects.add_evaluation(Evaluation(*place, result.metrics, result.examples, now))
+    fault = _keep_showing(context, unit, result)
     _watch_holdout(tx, context.project)
     settle(tx, context.project.id, now)
-    detail = {"version": unit.version, "metrics": result.metrics}
+    detail: dict[str, object] = {"version": unit.version, "metrics": result.metrics}
+    if fault:
+        detail["showcase_refused"] = fault
     log_assignment(tx, now, "evaluated", assignment, **detail)
     return Receipt(assignment=assignment.id, outcome=ReceiptOutcome.STORED)
+
+
+def _keep_showing(context: RequestContext, unit: UnitRow, result: EvaluationResult) -> str:
+    """Store what the version says or sees; return why it is left out, which costs no metrics.
+
+    A host whose metadata are older answers an older card: that is left out in silence.
+    """
+    project, shown = context.project, result.showcase
+    showcase = project.metadata.showcase
+    if shown is UNSET or showcase is UNSET or unit.epoch != project.epoch:
+        return ""
+    if shown.card != showcase.card.digest:
+        return ""
+    fault = fault_of(showcase, shown)
+    if not fault:
+        place = (project.id, unit.epoch, unit.version)
+        context.tx.projects.add_showing(Showing(*place, shown.card, shown, context.now))
+    return fault
 
 
 def _watch_holdout(tx: Transaction, project: Project) -> None:

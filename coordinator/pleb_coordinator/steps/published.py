@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from msgspec import UNSET
 
 from pleb_coordinator.core.records import Facts
 from pleb_coordinator.steps.access import blobs_to_publish, check_mark, open_keys
@@ -18,7 +19,12 @@ from pleb_coordinator.steps.fleet_records import find_records
 from pleb_coordinator.steps.take_over import read_history
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
-from pleb_shared.protocol.flops import flops_per_evaluation, flops_per_step
+from pleb_shared.protocol.flops import (
+    flops_of_holdout,
+    flops_of_showcase,
+    flops_per_evaluation,
+    flops_per_step,
+)
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.ids import fingerprint_of
 from pleb_shared.protocol.limits import LIMITS
@@ -30,9 +36,11 @@ from pleb_shared.protocol.project import (
     Shard,
     ShardList,
     TensorSpec,
+    showcase_blobs,
     tensor_bytes,
 )
 from pleb_shared.protocol.roots import root_path
+from pleb_shared.protocol.showcase import Card, affordable_flops
 from pleb_shared.protocol.signing import open_envelope, peek_payload
 from pleb_shared.tensors.chunk_view import chunk_view
 from pleb_shared.tensors.layout import (
@@ -184,6 +192,7 @@ def examine(
         _check_shard(sealed, shard, metadata.data)
     _check_initial(sealed, metadata)
     _check_base(sealed, metadata.model)
+    _check_showcase(sealed, metadata, shards.holdout)
     facts = Facts(
         flops_per_step=_check_graphs(sealed, metadata),
         chunk_flops=_check_chunks(sealed, metadata),
@@ -204,6 +213,7 @@ def _named(metadata: ProjectMetadata) -> list[Blob]:
         metadata.training_graph,
         *(chunk.training_graph for chunk in metadata.chunks),
         metadata.evaluation_graph,
+        *showcase_blobs(metadata),
         metadata.data.shards,
     ]
 
@@ -234,6 +244,43 @@ def _check_graphs(blobs: ProjectBlobs, metadata: ProjectMetadata) -> int:
     except InputError as error:
         message = f"A graph cannot be used: {error}"
         raise Refusal(RefusalCode.MALFORMED, message) from error
+
+
+def _check_showcase(blobs: ProjectBlobs, metadata: ProjectMetadata, holdout: list[Shard]) -> None:
+    """Check that a showcase can be made and shown: every evaluation would meet the fault.
+
+    Raises:
+        Refusal: `malformed`, or `too_large`.
+    """
+    showcase = metadata.showcase
+    if showcase is UNSET:
+        return
+    size = blobs.size(showcase.card.digest)
+    if size > LIMITS.card_bytes:
+        message = f"The showcase's card has {size} bytes; at most {LIMITS.card_bytes} are read."
+        raise Refusal(RefusalCode.TOO_LARGE, message)
+    data = blobs.get(showcase.card.digest)
+    card = strict_json.decode(data, Card, most_bytes=LIMITS.card_bytes)
+    try:
+        graph = parse_graph(blobs.get(showcase.graph.digest))
+        evaluation = parse_graph(blobs.get(metadata.evaluation_graph.digest))
+        cost = flops_of_showcase(showcase, graph)
+        whole = flops_of_holdout(evaluation, metadata.data, holdout)
+    except InputError as error:
+        message = f"The showcase's graph cannot be used: {error}"
+        raise Refusal(RefusalCode.MALFORMED, message) from error
+    wrong = ""
+    if len(card.examples) != len(showcase.examples):
+        wrong = f"has {len(card.examples)} examples on its card, not {len(showcase.examples)}"
+    elif card.classes and len(card.classes) != showcase.width:
+        wrong = f"names {len(card.classes)} classes, not {showcase.width}"
+    elif showcase.examples and not (holdout and max(showcase.examples) < holdout[0].examples):
+        wrong = f"names example {max(showcase.examples)}, which the first shard does not have"
+    elif cost > affordable_flops(whole):
+        wrong = "costs too much beside an evaluation"
+    if wrong:
+        message = f"The showcase {wrong}: publish again with `pleb-project publish`."
+        raise Refusal(RefusalCode.MALFORMED, message)
 
 
 def _check_chunks(blobs: ProjectBlobs, metadata: ProjectMetadata) -> dict[str, int]:

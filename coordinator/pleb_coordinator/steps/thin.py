@@ -123,6 +123,7 @@ def commit(tx: Transaction, deps: Deps, work: Reduction, snapshot: Blob | None) 
         place = (row.project, row.epoch)
         newest = tx.versions.last_number(*place) or row.number
         tx.projects.thin_evaluations(*place, before=row.number, step=curve_step(newest))
+        tx.projects.thin_showings(*place, before=row.number, step=curve_step(newest))
     return True
 
 

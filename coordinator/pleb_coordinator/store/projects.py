@@ -16,6 +16,7 @@ from pleb_coordinator.core.records import (
     ProjectState,
     RestoreCause,
     Round,
+    Showing,
     VersionInLog,
     VersionLoad,
     VersionLoss,
@@ -47,6 +48,7 @@ MetadataCache = dict[tuple[int, int], ProjectMetadata]
 """Decoded metadata by (project, number): it never changes."""
 
 _EVALUATION: Final = Rows(Evaluation)
+_SHOWING: Final = Rows(Showing)
 _FACTS: Final = Rows(Facts)
 _ROUND: Final = Rows(Round)
 _VERSION: Final = Rows(VersionRow)
@@ -240,6 +242,24 @@ class Projects(TableGroup):
         self._db.execute(
             sql.THIN_EVALUATIONS, project=project, epoch=epoch, before=before, step=step
         )
+
+    def add_showing(self, showing: Showing) -> None:
+        """Store what a version says or sees, replacing what was known."""
+        self._db.execute(sql.ADD_SHOWING, **_SHOWING.parameters(showing))
+
+    def shown_versions(self, project: int, epoch: int, card: str) -> list[int]:
+        """Return the versions of an epoch that have answered a card, oldest first."""
+        rows = self._db.execute(sql.SHOWN_VERSIONS, project=project, epoch=epoch, card=card)
+        return [version for (version,) in rows]
+
+    def showing(self, project: int, epoch: int, card: str, version: int) -> Showing | None:
+        """Return what a version has answered to a card; None: nothing."""
+        place = {"project": project, "epoch": epoch, "card": card, "version": version}
+        return _SHOWING.first(self._db.execute(sql.SHOWING, **place))
+
+    def thin_showings(self, project: int, epoch: int, *, before: int, step: int) -> None:
+        """Remove what `thin_evaluations` does, but for the first answer to each card."""
+        self._db.execute(sql.THIN_SHOWINGS, project=project, epoch=epoch, before=before, step=step)
 
     def _project(self, rows: list[tuple[Any, ...]], name: str) -> Project:
         if not rows:

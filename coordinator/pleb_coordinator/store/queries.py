@@ -33,6 +33,7 @@ from pleb_coordinator.core.records import (
     Project,
     Purpose,
     Round,
+    Showing,
     StoredDelta,
     Tombstone,
     UnitRow,
@@ -171,6 +172,28 @@ WHERE project = :project AND epoch = :epoch ORDER BY version
 THIN_EVALUATIONS: Final = """
 DELETE FROM evaluations
 WHERE project = :project AND epoch = :epoch AND version < :before AND version % :step <> 0
+  AND version IN (SELECT number FROM versions
+                  WHERE project = :project AND epoch = :epoch AND kept = 'listed')
+"""
+ADD_SHOWING: Final = (
+    _insert("showings", Showing)
+    + """
+ON CONFLICT (project, epoch, version) DO UPDATE SET
+    card = excluded.card, shown = excluded.shown, made_at = excluded.made_at
+"""
+)
+_OF_CARD: Final = "project = :project AND epoch = :epoch AND card = :card"
+SHOWN_VERSIONS: Final = f"SELECT version FROM showings WHERE {_OF_CARD} ORDER BY version"
+SHOWING: Final = f"""
+SELECT {_columns(Showing)} FROM showings WHERE {_OF_CARD} AND version = :version
+"""
+# The first answer to a card stays, as long as there is a later one.
+THIN_SHOWINGS: Final = """
+DELETE FROM showings
+WHERE project = :project AND epoch = :epoch AND version < :before AND version % :step <> 0
+  AND EXISTS (SELECT 1 FROM showings earlier
+              WHERE earlier.project = :project AND earlier.epoch = :epoch
+                AND earlier.card = showings.card AND earlier.version < showings.version)
   AND version IN (SELECT number FROM versions
                   WHERE project = :project AND epoch = :epoch AND kept = 'listed')
 """
@@ -1167,7 +1190,16 @@ GROUP BY refuses ORDER BY 2 DESC, 1 LIMIT :limit
 
 # Removing a whole project, a batch of a table's rows at a time; the tables at the end at once
 
-_OF_PROJECT: Final = ("traits", "lies", "pairs", "events", "uploads", "evaluations", "versions")
+_OF_PROJECT: Final = (
+    "traits",
+    "lies",
+    "pairs",
+    "events",
+    "uploads",
+    "evaluations",
+    "showings",
+    "versions",
+)
 REMOVE_SOME_OF_PROJECT: Final = tuple(
     f"""
 DELETE FROM {table} WHERE rowid IN (

@@ -96,7 +96,7 @@ def version_key(project: int, epoch: int, version: int) -> dict[str, int]:
 
 def without_none(kind: Any) -> Any:
     """Return the type of `X | None` without None, any other type as it is."""
-    if get_origin(kind) in {Union, UnionType}:
+    if type(None) in get_args(kind) and get_origin(kind) in {Union, UnionType}:
         (kind,) = (part for part in get_args(kind) if part is not type(None))
     return kind
 

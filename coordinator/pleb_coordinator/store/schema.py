@@ -43,6 +43,7 @@ from pleb_coordinator.core.records import (
     Invite,
     Project,
     Round,
+    Showing,
     StoredDelta,
     Tombstone,
     UnitRow,
@@ -494,6 +495,8 @@ Table("admins", metadata, *_columns(Admin, keys="name"))
 Table("admin_sessions", metadata, *_columns(AdminSession, keys="token_hash"))
 
 Table("evaluations", metadata, *_columns(Evaluation, keys="project epoch version"))
+
+Table("showings", metadata, *_columns(Showing, keys="project epoch version"))
 
 Table("audit", metadata, *_columns(AuditEntry, keys="seq"), sqlite_autoincrement=True)
 

@@ -19,12 +19,14 @@ from pleb_coordinator.api.models import MOST_MODEL_BYTES, model_file
 from pleb_coordinator.api.publishing import software
 from pleb_coordinator.api.requests import read_body
 from pleb_coordinator.api.routes import route
+from pleb_coordinator.api.showcase import asked_version, showcase_status
 from pleb_coordinator.api.status_routes import check_project
 from pleb_coordinator.core.access import is_private
 from pleb_coordinator.core.packages import best_first, visitor_of
 from pleb_coordinator.web_app import words
 from pleb_coordinator.web_app.badge import badge
 from pleb_coordinator.web_app.curves import HEIGHT, WIDTH, curves_of
+from pleb_coordinator.web_app.showcase import page_of
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.reasons import reason_sentence
@@ -66,6 +68,7 @@ def page_routes(api: Api) -> list[Route]:
         route(api, "GET", "/", index_page),
         route(api, "GET", "/projects/{project}", project_page),
         route(api, "GET", "/projects/{project}/live", live_fragment),
+        route(api, "GET", "/projects/{project}/shown", showcase_fragment),
         route(api, "GET", "/projects/{project}/badge.svg", badge),
         route(api, "GET", "/projects/{project}/model.safetensors", model_file),
         route(api, "GET", "/families/{family}", family_page),
@@ -106,8 +109,13 @@ async def index_page(api: Api, _: Request) -> Response:
 
 
 async def project_page(api: Api, request: Request) -> Response:
-    """Show one project, live."""
-    return await _of_project(api, request, "project.html")
+    """Show one project, live; with `?from=V` its showcase beside that of version V."""
+    return await _with_showcase(api, request, "project.html")
+
+
+async def showcase_fragment(api: Api, request: Request) -> Response:
+    """Return the showcase of the project's page."""
+    return await _with_showcase(api, request, "showcase.html")
 
 
 async def live_fragment(api: Api, request: Request) -> Response:
@@ -209,6 +217,23 @@ async def _of_project(
         most_model_bytes=MOST_MODEL_BYTES,
         now=api.deps.clock(),
         **values,
+    )
+
+
+async def _with_showcase(api: Api, request: Request, template: str) -> Response:
+    try:
+        status = await showcase_status(api, request)
+    except Refusal as refusal:
+        if refusal.code != RefusalCode.UNKNOWN_PROJECT:
+            raise
+        return await _of_project(api, request, template)  # which says that there is none
+    return await _of_project(
+        api,
+        request,
+        template,
+        shows=status.card is not None,
+        s=page_of(status),
+        from_version=asked_version(request),
     )
 
 

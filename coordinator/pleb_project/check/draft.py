@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import numpy as np
 import torch
+from msgspec import UNSET
 
 from pleb_project.check.chunks import PlannedChunk, plan_chunks
 from pleb_project.check.likeness import UNKNOWN_LIKENESS, measure_likeness
 from pleb_project.check.rehearsal import rehearse, researchers_errors
 from pleb_project.check.researcher_code import load_code
+from pleb_project.check.showcase import (
+    PlannedShowcase,
+    output_of_first,
+    plan_showcase,
+    rehearse_showcase,
+)
 from pleb_project.export import Exported, export_model
 from pleb_project.readers.read import read_dataset
 from pleb_shared.errors import InputError, TrainingError
@@ -46,6 +53,7 @@ if TYPE_CHECKING:
     from pleb_project.check.likeness import Likeness
     from pleb_project.check.researcher_code import ResearcherCode
     from pleb_project.definition.sections import ProjectDefinition
+    from pleb_project.export import ShowcaseFunction
     from pleb_project.readers.blobs import BlobFolder
     from pleb_project.readers.shards import Dataset
 
@@ -79,6 +87,7 @@ class Draft:
     """In the order of the metadata."""
     likeness: Likeness = UNKNOWN_LIKENESS
     """How far apart the shards are."""
+    showcase: PlannedShowcase | None = None
 
     def shard(self, blobs: BlobFolder, number: int) -> Tensors:
         """Return training shard `number` (modulo their count)."""
@@ -106,7 +115,11 @@ def make_draft(
     batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
     batches = [batch, *_extremes(shard, batch)]
     exported = export_code(
-        code, batches, definition.folder, lambda: _matrices(training, code.model)
+        code,
+        batches,
+        definition.folder,
+        lambda: _matrices(training, code.model),
+        showcase=None if definition.showcase is None else code.showcase or output_of_first,
     )
     _check_target(definition, exported)
     _check_privacy(definition.privacy, exported, len(dataset.shards.train))
@@ -131,7 +144,12 @@ def make_draft(
     chunks = plan_chunks(
         definition.limits.chunks, graph, exported.model, dataset.spec, training, shard_bytes
     )
-    memory = max(full_bytes, _evaluation_memory(exported, dataset, definition, training))
+    showcase = plan_showcase(definition.showcase, exported, dataset, blobs)
+    memory = max(
+        full_bytes,
+        _evaluation_memory(exported, dataset, definition, training),
+        showcase.memory_bytes if showcase else 0,
+    )
     if dataset.shards.holdout:
         held = load_tensors(blobs.get(dataset.shards.holdout[0].digest))
         evaluated = definition.evaluation.batch_examples or training.batch_examples
@@ -180,8 +198,9 @@ def make_draft(
         target=definition.target,
         mirrors=project.mirrors,
         privacy=definition.privacy,
+        showcase=UNSET if showcase is None else showcase.showcase,
     )
-    return Draft(definition, dataset, exported, metadata, memory, chunks, likeness)
+    return Draft(definition, dataset, exported, metadata, memory, chunks, likeness, showcase)
 
 
 def export_code(
@@ -189,20 +208,28 @@ def export_code(
     batches: Sequence[dict[str, torch.Tensor]],
     folder: Path,
     matrices: Callable[[], list[str] | None] = lambda: None,
+    showcase: ShowcaseFunction | None = None,
 ) -> Exported:
     """Return the export of the researcher's code for the first of `batches`.
 
     All batches hold inputs [batch, ...]; the code is run on each before. `matrices` names the
-    parameters for Muon, once lazy layers have their sizes.
+    parameters for Muon, once lazy layers have their sizes; `showcase` is exported too, if given.
 
     Raises:
         InputError, GraphError: one sentence, with the line in `folder` and what to write.
     """
     with code.place:
         suspects = rehearse(code, batches, folder)
+        if showcase is not None:
+            rehearse_showcase(code, showcase, batches[0], folder)
         with researchers_errors("The model", folder, suspects):
             return export_model(
-                code.model, code.loss, code.evaluate, batches[0], matrices=matrices()
+                code.model,
+                code.loss,
+                code.evaluate,
+                batches[0],
+                matrices=matrices(),
+                showcase=showcase,
             )
 
 

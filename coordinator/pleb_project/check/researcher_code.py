@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from pleb_project.definition.sections import ModelSection
-    from pleb_project.export import EvaluateFunction, LossFunction
+    from pleb_project.export import EvaluateFunction, LossFunction, ShowcaseFunction
 
 __all__ = ["ResearcherCode", "load_code"]
 
@@ -33,13 +33,15 @@ _FUNCTIONS: Final = {
 
 @dataclass(frozen=True)
 class ResearcherCode:
-    """The module that `model()` returned, and the two other functions."""
+    """The module that `model()` returned, and the other functions."""
 
     model: nn.Module
     loss: LossFunction
     evaluate: EvaluateFunction
     place: CodeFolder
     """Where they run: `with place:`."""
+    showcase: ShowcaseFunction | None = None
+    """None: the file has none."""
 
 
 def load_code(section: ModelSection, folder: Path) -> ResearcherCode:
@@ -66,7 +68,9 @@ def load_code(section: ModelSection, folder: Path) -> ResearcherCode:
         )
     if section.initial:
         load_initial(model, folder / section.initial)
-    return ResearcherCode(model, module.loss, module.evaluate, place)
+    showcase = getattr(module, "showcase", None)
+    given = showcase if callable(showcase) else None
+    return ResearcherCode(model, module.loss, module.evaluate, place, given)
 
 
 def _import(path: Path, place: CodeFolder) -> ModuleType:

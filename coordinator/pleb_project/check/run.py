@@ -266,6 +266,8 @@ def check_rows(outcome: CheckOutcome) -> list[tuple[str, str]]:
         (name, f"{learning.metrics_before[name]:.4g} -> {value:.4g} on the first holdout shard")
         for name, value in learning.metrics_after.items()
     ]
+    if outcome.draft.showcase is not None:
+        rows.append(("showcase", outcome.draft.showcase.words))
     words = privacy_words(outcome.metadata, len(data.shards.train))
     rows += [("privacy", sentence) for sentence in words]
     if outcome.draft.definition.project.access == "invited":

@@ -327,6 +327,7 @@ def _complaints(definition: ProjectDefinition) -> Iterator[_Complaint]:
     yield from _family_complaints(definition)
     yield from _privacy_complaints(definition)
     yield from _own_complaints(definition)
+    yield from _showcase_complaints(definition)
     if rules.tolerance_ceiling < rules.tolerance:
         sentence = "tolerance_ceiling must be at least tolerance."
         yield ("verification", "tolerance_ceiling"), sentence
@@ -400,6 +401,30 @@ def _family_complaints(definition: ProjectDefinition) -> Iterator[_Complaint]:
         yield ("sweep", "grid"), sentence
     if list(sweep.rungs) != sorted(set(sweep.rungs)):
         yield ("sweep", "rungs"), "rungs must be in ascending order, each once."
+
+
+def _showcase_complaints(definition: ProjectDefinition) -> Iterator[_Complaint]:
+    section, source = definition.showcase, definition.data.source
+    if section is None:
+        return
+    if source == "tokens" or (section.prompt and source != "text"):
+        sentence = (
+            "tokens of this source cannot be turned into text, since the project file has no "
+            'tokenizer: a prompt needs source = "text", whose tokens are bytes. Remove [showcase].'
+            if source == "tokens"
+            else 'a prompt needs source = "text": write examples = 8 instead.'
+        )
+        yield ("showcase", "prompt"), sentence
+    if source == "text" and not section.prompt:
+        yield (
+            ("showcase", ""),
+            "[showcase] of a text needs prompt = ..., which the model continues.",
+        )
+    for key in ("examples", "indices", "classes"):
+        if section.prompt and getattr(section, key):
+            yield ("showcase", key), f"{key} does not go with prompt: remove one."
+    if section.examples and section.indices:
+        yield ("showcase", "indices"), "indices are examples already: remove examples."
 
 
 def _data_complaints(data: DataSection) -> Iterator[_Complaint]:

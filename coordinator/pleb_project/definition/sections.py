@@ -44,6 +44,7 @@ __all__ = [
     "ModelSection",
     "ProjectDefinition",
     "ProjectSection",
+    "ShowcaseSection",
     "SweepSection",
     "Trial",
 ]
@@ -233,6 +234,49 @@ class LimitsSection(msgspec.Struct, frozen=True):
     ] = 300
 
 
+class ShowcaseSection(msgspec.Struct, frozen=True):
+    """What the model says or sees now, at the top of the project's page: examples, or a prompt."""
+
+    examples: Annotated[
+        int,
+        about(
+            "how many examples of the holdout the page shows, with what the model makes of them",
+            ge=1,
+            le=LIMITS.showcase_examples,
+            default_text="8, without a `prompt`",
+        ),
+    ] = 0
+    """0: not given."""
+    indices: Annotated[
+        tuple[Annotated[int, Meta(ge=0, le=2**32)], ...],
+        about(
+            "which ones instead of the first, counted from 0 in the holdout's first shard",
+            max_length=LIMITS.showcase_examples,
+        ),
+    ] = ()
+    classes: Annotated[
+        tuple[str, ...],
+        about(
+            'the names of the classes, such as `["cat", "dog"]`',
+            default_text="their numbers",
+            max_length=LIMITS.showcase_classes,
+        ),
+    ] = ()
+    prompt: Annotated[str, about("`text`: what the model continues")] = ""
+    tokens: Annotated[
+        int, about("`prompt`: bytes that it says", ge=1, le=LIMITS.showcase_tokens)
+    ] = 120
+    temperature: Annotated[
+        float,
+        about(
+            "`prompt`: how freely it chooses, always with the same draws; 0: always the likeliest "
+            "byte",
+            ge=0,
+            le=10,
+        ),
+    ] = 0.7
+
+
 class EnsembleSection(msgspec.Struct, frozen=True):
     """Independent members of one project, each with its own initial weights and order of data."""
 
@@ -304,6 +348,7 @@ class ProjectDefinition(msgspec.Struct, frozen=True):
     limits: LimitsSection
     evaluation: EvaluationSpec
     target: Target | None
+    showcase: ShowcaseSection | None
     ensemble: EnsembleSection | None
     sweep: SweepSection | None
     privacy: Privacy | None
@@ -314,7 +359,7 @@ class ProjectDefinition(msgspec.Struct, frozen=True):
     """Of the sweep, in the order of its combinations."""
 
 
-OPTIONAL: Final = frozenset({"target", "ensemble", "sweep", "privacy"})
+OPTIONAL: Final = frozenset({"target", "showcase", "ensemble", "sweep", "privacy"})
 """Sections without which there is none of what they describe."""
 
 OPTIMIZERS: Final[dict[str, type[Muon | AdamW | SgdMomentum]]] = {
@@ -336,6 +381,7 @@ SECTIONS: Final[dict[str, type[msgspec.Struct]]] = {
     "limits": LimitsSection,
     "evaluation": EvaluationSpec,
     "target": Target,
+    "showcase": ShowcaseSection,
     "ensemble": EnsembleSection,
     "sweep": SweepSection,
     "privacy": Privacy,

@@ -24,10 +24,10 @@ from pleb_project.export.model_tensors import (
     initial_tensors,
     unchanged,
 )
-from pleb_project.export.parity import check_evaluation, check_parity
+from pleb_project.export.parity import check_evaluation, check_parity, check_showcase
 from pleb_project.export.rewrite import rewrite
 from pleb_project.export.source import RefusedNodeError
-from pleb_project.export.trace import trace_evaluation, trace_training
+from pleb_project.export.trace import trace_evaluation, trace_showcase, trace_training
 from pleb_shared.errors import InputError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.flops import flops_per_step
@@ -38,11 +38,20 @@ from pleb_shared.protocol.project import BaseSpec, InputSpec, ModelSpec
 from pleb_shared.tensors.layout import read_tensors, save_tensors, version_digest
 from pleb_shared.training.dry_run import dry_run, trained_parameters
 from pleb_shared.training.graph import CompiledGraph, base_tensors
+from pleb_shared.training.showcase import OUTPUT
 
 if TYPE_CHECKING:
+    from pleb_project.export.trace import Named
     from pleb_shared.protocol.unit import Blob
 
-__all__ = ["Batch", "EvaluateFunction", "Exported", "LossFunction", "export_model"]
+__all__ = [
+    "Batch",
+    "EvaluateFunction",
+    "Exported",
+    "LossFunction",
+    "ShowcaseFunction",
+    "export_model",
+]
 
 Batch = dict[str, torch.Tensor]
 """Inputs by name; the first dimension of each counts examples."""
@@ -50,6 +59,8 @@ LossFunction = Callable[[nn.Module, Batch], torch.Tensor]
 EvaluateFunction = Callable[[nn.Module, Batch], dict[str, Any]]
 """A mean [] or a pair of sum and count [] by a metric's name; "predictions" and "targets"
 [batch, ...]."""
+ShowcaseFunction = Callable[[nn.Module, Batch], torch.Tensor]
+"""[batch, ...]: scores of classes, numbers, or scores of the next byte at each place."""
 
 _PRODUCTS: Final = (
     "aten.linear.",
@@ -78,7 +89,7 @@ _VIEWS: Final = (
 
 @dataclass(frozen=True)
 class Exported:
-    """What becomes of a model: two graphs, the tensors' specs, version 0, and its base."""
+    """What becomes of a model: its graphs, the tensors' specs, version 0, and its base."""
 
     training_graph: bytes
     evaluation_graph: bytes
@@ -98,11 +109,12 @@ class Exported:
     predicts: bool
     """Whether it returns predictions and targets, too."""
     flops_per_step: int
+    showcase_graph: bytes | None = None
 
     def compiled(self, graph: bytes, *, partly: bool = False) -> CompiledGraph:
         """Return a graph, ready to run on the base; `partly`: a chunk's, whose unit adds the rest.
 
-        Others are one of the two graphs.
+        Others are one of the graphs here.
         """
         data = self.base or b""
         arrays = read_tensors(lambda start, stop: data[start:stop], self.model.base_tensors)
@@ -117,11 +129,12 @@ def export_model(
     example_batch: Batch,
     *,
     matrices: list[str] | None = None,
+    showcase: ShowcaseFunction | None = None,
 ) -> Exported:
-    """Return the graphs of `loss` in training mode and of `evaluate` in evaluation mode.
+    """Return the graphs of `loss` in training mode, the others in evaluation mode.
 
     `example_batch` has exactly `batch_examples` examples, since the training graph is made for
-    that size; the evaluation graph works for any. `matrices` overrides the choice of what Muon
+    that size; the other graphs work for any. `matrices` overrides the choice of what Muon
     steps. The model is left as it was.
 
     Raises:
@@ -154,6 +167,16 @@ def export_model(
     check_parity(training, model, loss, example_batch, exact=exact)
     dry_run(evaluation, trains=False)
     check_evaluation(evaluation, model, evaluate, example_batch)
+    shown = None
+    if showcase is not None:
+        traced_showcase = trace_showcase(model, showcase, example_batch)
+        with _located(lambda copied: showcase(copied, example_batch), model):
+            outputs_shown: list[Named] = [(OUTPUT, "predictions")]
+            shown = _checked(
+                rewrite(traced_showcase, specs, model, example_batch, outputs_shown)[0]
+            )
+        dry_run(shown, trains=False)
+        check_showcase(shown, model, showcase, example_batch)
     tensors = initial_tensors(model, [*specs.parameters, *specs.buffers])
     initial = save_tensors(tensors)
     base = save_tensors(initial_tensors(model, specs.base)) if specs.base else None
@@ -177,6 +200,7 @@ def export_model(
         metrics=[name for name, kind in outputs if kind in {"mean", "sum"}],
         predicts=any(kind == "predictions" for _, kind in outputs),
         flops_per_step=flops_per_step(training),
+        showcase_graph=None if shown is None else strict_json.encode(shown),
     )
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from pleb_shared.protocol.graph import Graph
 
-__all__ = ["check_evaluation", "check_parity", "drawing_nodes", "eager_draws"]
+__all__ = ["check_evaluation", "check_parity", "check_showcase", "drawing_nodes", "eager_draws"]
 
 Batch = dict[str, torch.Tensor]
 
@@ -178,6 +178,41 @@ def check_evaluation(
             raise GraphError(f"{_OF_SIZE.format(size=size, count=count)} ({error})") from error
         if not _equal(loss, found, _CLOSE):
             raise GraphError(_OF_SIZE.format(size=size, count=count))
+
+
+def check_showcase(
+    graph: Graph,
+    model: nn.Module,
+    showcase: Callable[[nn.Module, Batch], torch.Tensor],
+    batch: Batch,
+) -> None:
+    """Check that the outputs of `showcase` are those of its graph, for one example and for all.
+
+    Inputs of `batch` are [batch, ...]. Outputs may differ by `_CLOSE` of their size.
+
+    Raises:
+        GraphError: they differ; or the graph changes a buffer.
+    """
+    if graph.mutated:
+        raise GraphError(f"showcase() changes the buffer {graph.mutated[0]!r}: leave that out.")
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    tensors = {name: tensor.detach().clone() for name, tensor in own.items()}
+    for spec in graph.parameters:
+        tensors[spec.name] = tensors[spec.name].to(TORCH_DTYPES[spec.dtype])
+    compiled = CompiledGraph(graph).with_base(tensors)
+    for size in {1, len(next(iter(batch.values())))}:
+        part = {name: tensor[:size] for name, tensor in batch.items()}
+        draws = NodeDraws(seed=1, step=0)
+        eager = eager_draws(draws, drawing_nodes(graph))
+        with unchanged(model), torch.no_grad(), _as_traced(), eager:
+            expected = showcase(model.eval(), {n: t.clone() for n, t in part.items()})
+        with torch.no_grad():
+            found = next(iter(compiled.run(tensors, tensors, part, draws).values()))
+        if len(found) != size or not _equal(expected, found, _CLOSE):
+            raise GraphError(
+                f"showcase() gives something else in its graph, with {size} examples: take sizes "
+                "from x.shape[0], and let nothing depend on values or on the number of examples."
+            )
 
 
 _OF_SIZE: Final = (

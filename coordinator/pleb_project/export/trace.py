@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sized
     from types import ModuleType
 
-__all__ = ["Named", "trace_evaluation", "trace_training"]
+__all__ = ["Named", "trace_evaluation", "trace_showcase", "trace_training"]
 
 Batch = dict[str, torch.Tensor]
 """Inputs [batch, ...] by name."""
@@ -91,6 +91,14 @@ def _check_metrics(value: object) -> None:
                 )
 
 
+def _check_shown(value: object) -> None:
+    if not isinstance(value, torch.Tensor) or not value.ndim:
+        raise GraphError(
+            "showcase(model, batch) must return one tensor [batch, ...]: the scores of classes, or "
+            "numbers."
+        )
+
+
 def trace_training(
     model: nn.Module, loss: Callable[[nn.Module, Batch], torch.Tensor], batch: Batch
 ) -> ExportedProgram:
@@ -136,6 +144,24 @@ def trace_evaluation(
             kind: OutputKind = _PREDICTIONS.get(name, "mean")
             outputs[place] = (name, kind)
     return program, [outputs[place] for place in sorted(outputs)]
+
+
+def trace_showcase(
+    model: nn.Module, showcase: Callable[[nn.Module, Batch], torch.Tensor], batch: Batch
+) -> ExportedProgram:
+    """Return the training IR of `showcase` in evaluation mode, for inputs [batch, ...] of any size.
+
+    Raises:
+        GraphError: torch.export cannot trace it, or it works for one batch size only.
+    """
+    module = _Function(model, showcase, list(batch), _check_shown)
+    values = tuple(t if len(t) > 1 else torch.cat([t, t]) for t in batch.values())
+    with (
+        _mode(model, training=False),
+        _one_sentence("showcase"),
+        _symbolic_lengths(model, showcase),
+    ):
+        return _for_any_batch(module, values)
 
 
 def _for_any_batch(module: nn.Module, values: tuple[torch.Tensor, ...]) -> ExportedProgram:
@@ -247,7 +273,7 @@ def _is_tensor(value: object) -> bool:
 
 
 _FIXED_SIZE: Final = (
-    "evaluate() must work for any batch size, but Python makes a plain number of it, as float(), "
+    "{}() must work for any batch size, but Python makes a plain number of it, as float(), "
     "math.sqrt(), max(), range() and a fixed shape do: take sizes from x.shape[0], and make a "
     "tensor of what is computed from them, as torch.tensor(x.shape[0]).sqrt()."
 )
@@ -264,13 +290,13 @@ def _one_sentence(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        if name == "evaluate" and "Constraints violated" in str(error):
-            raise GraphError(_FIXED_SIZE) from None
+        if name != "loss" and "Constraints violated" in str(error):
+            raise GraphError(_FIXED_SIZE.format(name)) from None
         reason = lines[0] if lines else type(error).__name__
         advice = "Shapes and control flow must not depend on the tensors' values"
-        if name == "evaluate":
+        if name != "loss":
             advice += (
-                ", and evaluate() must work for any batch size: take it from x.shape[0], and do "
+                f", and {name}() must work for any batch size: take it from x.shape[0], and do "
                 "not loop over the examples"
             )
         raise GraphError(f"{name}() cannot be exported: {reason} ({advice}.)") from error

@@ -81,3 +81,11 @@ def evaluate(model: Lesson, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
     """Return the metrics of the student alone."""
     found: dict[str, Any] = members.evaluate(model.student, batch)
     return found
+
+
+def showcase(model: Lesson, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return what the student says or sees, for a project with [showcase]."""
+    first = next(iter(batch.values()))
+    function = getattr(members, "showcase", None)
+    shown: torch.Tensor = function(model.student, batch) if function else model.student(first)
+    return shown

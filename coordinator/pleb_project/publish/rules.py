@@ -16,7 +16,12 @@ from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import fingerprint_of
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import PayloadType
-from pleb_shared.protocol.project import Delegation, ProjectMetadata, epoch_changes
+from pleb_shared.protocol.project import (
+    Delegation,
+    ProjectMetadata,
+    epoch_changes,
+    showcase_blobs,
+)
 from pleb_shared.protocol.roots import RootChange, change_root, root_path
 from pleb_shared.protocol.signing import open_envelope, peek_payload, sign_payload
 
@@ -227,6 +232,7 @@ def blobs_of(metadata: ProjectMetadata, shards: list[Blob]) -> list[Blob]:
         metadata.training_graph,
         *(chunk.training_graph for chunk in metadata.chunks),
         metadata.evaluation_graph,
+        *showcase_blobs(metadata),
         metadata.data.shards,
         *shards,
     ]

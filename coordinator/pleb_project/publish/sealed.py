@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from pleb_shared.protocol import strict_json
@@ -64,7 +65,9 @@ def sealed_draft(
         train=[seals.shard(shard) for shard in listed.train],
         holdout=[seals.shard(shard) for shard in listed.holdout],
     )
-    model = draft.model
+    model, shown = draft.model, draft.showcase
+    if shown is not UNSET:
+        shown = replace(shown, graph=seals.seal(shown.graph), card=seals.seal(shown.card))
     base = None if model.base is None else replace(model.base, blob=seals.seal(model.base.blob))
     sealed = replace(
         draft,
@@ -73,6 +76,7 @@ def sealed_draft(
         model=replace(model, initial=seals.seal(model.initial), base=base),
         training_graph=seals.seal(draft.training_graph),
         evaluation_graph=seals.seal(draft.evaluation_graph),
+        showcase=shown,
         chunks=[
             replace(chunk, training_graph=seals.seal(chunk.training_graph))
             for chunk in draft.chunks

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pleb_shared.errors import GraphError
 from pleb_shared.protocol.graph import Graph, Node, references, value_count
 from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.showcase import runs_of
 
-__all__ = ["flops_per_evaluation", "flops_per_step"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pleb_shared.protocol.project import DataSpec, Shard
+    from pleb_shared.protocol.showcase import Showcase
+
+__all__ = [
+    "flops_of_holdout",
+    "flops_of_showcase",
+    "flops_per_evaluation",
+    "flops_per_step",
+]
 
 _Shapes = list[list[int]]
 _Count = Callable[[Node, _Shapes], int]
@@ -46,6 +58,32 @@ def flops_per_evaluation(graph: Graph) -> int:
         GraphError: recorded shapes do not fit their operator, or it is more than allowed.
     """
     return _bounded(max(1, sum(_counted(graph).values())))
+
+
+def flops_of_holdout(graph: Graph, data: DataSpec, holdout: Iterable[Shard]) -> int:
+    """Return the operations of one evaluation by `graph`, counted from its recorded batch.
+
+    Raises:
+        GraphError: as `flops_per_evaluation`.
+    """
+    each = 1 if data.kind == "rows" else max(1, data.window)
+    examples = sum(-(-shard.examples // each) for shard in holdout)
+    return examples * flops_per_evaluation(graph) // _recorded_batch(graph)
+
+
+def flops_of_showcase(showcase: Showcase, graph: Graph) -> int:
+    """Return the operations of all runs of a showcase's graph together.
+
+    Raises:
+        GraphError: as `flops_per_evaluation`.
+    """
+    return runs_of(showcase) * flops_per_evaluation(graph) // _recorded_batch(graph)
+
+
+def _recorded_batch(graph: Graph) -> int:
+    """Return how many examples a graph was recorded with, at least 1."""
+    sizes = [spec.shape[0] for spec in graph.inputs if spec.shape]
+    return max(1, *sizes[:1])
 
 
 def _counted(graph: Graph) -> dict[int, int]:

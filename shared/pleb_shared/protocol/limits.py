@@ -83,6 +83,20 @@ class Limits:
     """Of one evaluation, those for each class included."""
     predictions: int = 2**24
     """Numbers that an evaluation gathers from the whole holdout: 128 MiB."""
+    showcase_examples: int = 16
+    """Of one showcase."""
+    showcase_classes: int = 65_536
+    """That a showcase's scores are of."""
+    showcase_top: int = 5
+    """Likeliest classes of an example that are told."""
+    showcase_numbers: int = 16
+    """Of an example, in a showcase."""
+    showcase_prompt: int = 1_000
+    """Bytes of a showcase's prompt."""
+    showcase_tokens: int = 400
+    """Bytes that a model says after it."""
+    card_bytes: int = 512 * 1024
+    """A showcase's card, as JSON text."""
     inputs: int = 16
     mirrors: int = 16
     """Of one project."""

@@ -15,6 +15,7 @@ from pleb_shared.protocol.keys import check_public_key
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.own_data import OwnData, OwnSetting, refused_for, unbounded_by
 from pleb_shared.protocol.privacy import SENTENCES, Setting, unearned_by
+from pleb_shared.protocol.showcase import Showcase
 from pleb_shared.protocol.unit import (
     Blob,
     Count,
@@ -70,6 +71,7 @@ __all__ = [
     "elements",
     "epoch_changes",
     "example_bytes",
+    "showcase_blobs",
     "tensor_bytes",
 ]
 
@@ -790,6 +792,8 @@ class ProjectMetadata(Struct, frozen=True):
     sealed_with: Count = 0
     """Of a private project: the number of the key that all blobs of this metadata are sealed with
     (`protocol.sealing`)."""
+    showcase: Showcase | msgspec.UnsetType = msgspec.UNSET
+    """What hosts show of each version that they evaluate; unset, and left out: nothing."""
 
     def __post_init__(self) -> None:
         """Refuse a key that proves nothing, chunks without a name, and privacy that is not real."""
@@ -840,6 +844,12 @@ class ProjectMetadata(Struct, frozen=True):
         if chunk == FULL:
             return self.training_graph
         return next((one.training_graph for one in self.chunks if one.name == chunk), None)
+
+
+def showcase_blobs(metadata: ProjectMetadata) -> list[Blob]:
+    """Return the blobs of the showcase: its graph and its card; none without one."""
+    shown = metadata.showcase
+    return [] if shown is msgspec.UNSET else [shown.graph, shown.card]
 
 
 OWN_SHARDS: Final = ShardRange(first=0, count=1)

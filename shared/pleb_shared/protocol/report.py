@@ -9,6 +9,7 @@ import msgspec
 from pleb_shared.protocol.ids import Digest
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.manifest import Nonce
+from pleb_shared.protocol.showcase import Shown
 from pleb_shared.protocol.unit import Count, Struct
 
 __all__ = ["DeltaResult", "EvaluationResult", "FailureResult", "Report", "Result"]
@@ -33,6 +34,8 @@ class EvaluationResult(Struct, tag="evaluation", tag_field="kind", frozen=True):
 
     metrics: Annotated[dict[str, float], msgspec.Meta(max_length=LIMITS.metric_values)]
     examples: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+    showcase: Shown | msgspec.UnsetType = msgspec.UNSET
+    """What the version says or sees, if the project has a showcase and the host could make it."""
 
 
 class FailureResult(Struct, tag="failure", tag_field="kind", frozen=True):

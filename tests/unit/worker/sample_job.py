@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -29,6 +29,7 @@ from pleb_shared.protocol.project import (
     Training,
     Verification,
 )
+from pleb_shared.protocol.showcase import Showcase
 from pleb_shared.protocol.unit import Blob, ShardRange, Unit, UnitKind, VersionSource
 from pleb_shared.tensors.format import difference_format
 from pleb_shared.tensors.layout import load_tensors, save_tensors, version_digest
@@ -72,6 +73,11 @@ def evaluate(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torc
     return {"loss": nn.functional.cross_entropy(logits, batch["y"]), "accuracy": right}
 
 
+def scores(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    found: torch.Tensor = model(batch["x"])
+    return found
+
+
 @dataclass(frozen=True)
 class Sample:
     """Metadata with the blobs that it and its versions name."""
@@ -79,6 +85,7 @@ class Sample:
     metadata: ProjectMetadata
     training_graph: bytes
     evaluation_graph: bytes
+    showcase_graph: bytes
     base: bytes
     initial: bytes
     differences: list[bytes]
@@ -90,7 +97,7 @@ class Sample:
 @cache
 def sample(width: int = 32) -> Sample:
     torch.manual_seed(1)
-    exported = export_model(Net(width), loss, evaluate, _batch(BATCH))
+    exported = export_model(Net(width), loss, evaluate, _batch(BATCH), showcase=scores)
     shards = [save_tensors(_rows(seed, 200)) for seed in (1, 2)]
     metadata = ProjectMetadata(
         protocol=1, project="sample", number=1, epoch=0, issued_at=0, root_key="2" * 64,
@@ -108,7 +115,8 @@ def sample(width: int = 32) -> Sample:
     )  # fmt: skip
     differences, digests = _history(metadata, load_tensors(exported.initial))
     return Sample(
-        metadata, exported.training_graph, exported.evaluation_graph, exported.base or b"",
+        metadata, exported.training_graph, exported.evaluation_graph,
+        exported.showcase_graph or b"", exported.base or b"",
         exported.initial, differences, digests, shards,
     )  # fmt: skip
 
@@ -165,6 +173,13 @@ def make_job(
     for file, data in files.items():
         (job.input_dir / file).write_bytes(data)
     return job
+
+
+def showcase_of(width: int = 32, **changes: Any) -> Showcase:
+    """Return what shows four classes of two examples of the first shard."""
+    values: dict[str, Any] = {"graph": _blob(sample(width).showcase_graph), "card": _blob(b"{}")}
+    given = {"kind": "classes", "width": 4, "examples": [0, 199]} | changes
+    return Showcase(**values | given)
 
 
 def _history(metadata: ProjectMetadata, version: Tensors) -> tuple[list[bytes], list[str]]:

@@ -86,7 +86,7 @@
   function fetchLists() {
     due ??= setTimeout(() => {
       due = null;
-      live.dispatchEvent(new CustomEvent("pleb:changed"));
+      for (const part of [live, byId("showcase")]) part.dispatchEvent(new CustomEvent("pleb:changed"));
     }, 1000);
   }
 

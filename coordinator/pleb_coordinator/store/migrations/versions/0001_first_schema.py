@@ -75,6 +75,16 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.PrimaryKeyConstraint("project", "epoch", "version"),
     )
     op.create_table(
+        "showings",
+        sa.Column("project", INTEGER, nullable=False),
+        sa.Column("epoch", INTEGER, nullable=False),
+        sa.Column("version", INTEGER, nullable=False),
+        sa.Column("card", TEXT, nullable=False),
+        sa.Column("shown", sa.LargeBinary(), nullable=False),
+        sa.Column("made_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "epoch", "version"),
+    )
+    op.create_table(
         "events",
         sa.Column("seq", INTEGER, nullable=False),
         sa.Column("project", INTEGER, nullable=False),
