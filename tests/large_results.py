@@ -9,9 +9,10 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
+import msgspec
 import numpy as np
 import psutil
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     import pytest
 
     from pleb_shared.protocol.messages import WorkReply
+    from pleb_shared.protocol.project import ProjectMetadata
     from pleb_shared.protocol.report import Report
     from pleb_shared.tensors.layout import Tensors
     from tests.integration.steps_world import Volunteer
@@ -117,8 +119,12 @@ def large_served(
     result_bytes: int,
     bucket: str = "",
     s3: S3 | None = None,
+    uploads: str = "",
 ) -> Iterator[LargeServed]:
-    """Run `serve` on files, or on a bucket, with a project of that size."""
+    """Run `serve` on files, or on a bucket, with a project of that size.
+
+    `uploads`: the address of the bucket that the metadata name.
+    """
     rows = result_bytes // (4 * _COLUMNS)
     large = TensorSpec(name="w", dtype="float32", shape=[rows, _COLUMNS])
     parameters = [large, steps_world.PARAMETERS[1]]
@@ -136,6 +142,12 @@ def large_served(
     patch.setattr(steps_world, "PARAMETERS", parameters)
     patch.setattr(steps_world, "initial_version", initial)
     patch.setattr(steps_world, "honest_delta", delta)
+    described = World.describe
+
+    def describe(world: World, **given: Any) -> ProjectMetadata:
+        return msgspec.structs.replace(described(world, **given), uploads=uploads)
+
+    patch.setattr(World, "describe", describe)
     config = CoordinatorConfig(networks=Networks(own=("127.0.0.0/8",)))
     if s3 is not None:
         config = replace(config, blobs=bucket, s3=s3)
@@ -152,9 +164,9 @@ def large_served(
         yield served
 
 
-def bucket_config(endpoint: str) -> S3:
+def bucket_config(endpoint: str, public: str = "") -> S3:
     """Return how a bucket of the tests' servers is reached."""
-    return S3(endpoint=endpoint, region="us-east-1", **KEYS)
+    return S3(endpoint=endpoint, region="us-east-1", public=public, **KEYS)
 
 
 def _write_home(world: World, config: CoordinatorConfig) -> None:

@@ -132,6 +132,10 @@ class Fault:
     delay_seconds: float = 0.0
     spoil: bool = False
     """Change the body's first byte."""
+    spoil_sent: bool = False
+    """Change the first byte of what is sent to it."""
+    cut: bool = False
+    """Close the connection without an answer."""
     only_bodies: bool = False
     """Leave listings as they are."""
     after: bool = False
@@ -144,7 +148,11 @@ class FaultyProxy:
 
     target: str
     faults: list[Fault] = field(default_factory=list)
+    keep_host: bool = False
+    """Show the server the name that the client asked for, which a signature covers."""
     requests: int = 0
+    received: int = 0
+    """Bytes of bodies."""
     spoiled: int = 0
 
     def __enter__(self) -> Self:
@@ -190,9 +198,15 @@ class FaultyProxy:
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         self.requests += 1
         body = handler.rfile.read(int(handler.headers.get("content-length") or 0))
+        self.received += len(body)
         fault = self._fault(handler.command, handler.path)
         if fault is not None:
             time.sleep(fault.delay_seconds)
+        if fault is not None and fault.cut:
+            handler.close_connection = True
+            return
+        if fault is not None and fault.spoil_sent and body:
+            body = bytes([body[0] ^ 1]) + body[1:]
         headers: dict[str, str] = {}
         status, content = fault.status if fault else 0, b""
         if not status or (fault and fault.after):
@@ -215,7 +229,8 @@ class FaultyProxy:
     def _pass_on(
         self, handler: BaseHTTPRequestHandler, body: bytes
     ) -> tuple[int, dict[str, str], bytes]:
-        kept = {n: v for n, v in handler.headers.items() if n.lower() not in {"host", "connection"}}
+        left_out = {"connection"} if self.keep_host else {"connection", "host"}
+        kept = {n: v for n, v in handler.headers.items() if n.lower() not in left_out}
         kept.setdefault("Content-Type", "application/octet-stream")  # else urllib's: a form
         request = urllib.request.Request(
             self.target + handler.path, body or None, kept, method=handler.command

@@ -745,6 +745,32 @@ class TestFleet:
         assert [p.version for p in pairs] == list(range(RECENT_PAIRS + 2, 2, -1))
         assert tx.comparisons.recent_pairs(project.id, 1) == []
 
+    def test_what_has_landed_is_checked_in_turn_until_it_is_complete(self, tx, project):
+        for token in ("one", "two", "other"):
+            of = project.id + (token == "other")
+            tx.uploads.add(Upload(token, of, None, "d", 5, NOW, NOW + 9, complete=False))
+        assert tx.uploads.to_check(project.id, NOW + 99, 9) == []
+        assert not tx.uploads.get("two").arrived
+        assert tx.uploads.land("two", NOW + 1, NOW + 50)
+        assert not tx.uploads.land("two", NOW + 2, NOW + 90)
+        assert tx.uploads.land("one", NOW + 2, NOW + 50)
+        assert tx.uploads.land("other", NOW, NOW + 50)
+        assert tx.uploads.get("two").arrived
+        assert tx.uploads.take_expired(NOW + 49, 9) == []
+
+        def due(at, limit=9):
+            return [found.token for found in tx.uploads.to_check(project.id, at, limit)]
+
+        assert due(NOW + 1) == ["two"]
+        assert due(NOW + 2) == ["two", "one"]
+        assert due(NOW + 2, 1) == ["two"]
+        tx.uploads.check_at("two", NOW + 30)
+        assert (due(NOW + 29), due(NOW + 30)) == (["one"], ["one", "two"])
+        assert tx.uploads.complete("one")
+        assert due(NOW + 40) == ["two"]
+        assert not tx.uploads.land("one", NOW + 3, NOW + 90)
+        assert {token for token, _ in tx.uploads.take_expired(NOW + 50, 9)} == {"two", "other"}
+
     def test_uploads_end_complete_or_in_time(self, tx, project):
         def upload(token, assignment, digest):
             row = (token, project.id, assignment, digest, 5, NOW, NOW + 9, False)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
+import httpx
+import msgspec
 import pytest
 
 from pleb_coordinator.blobs.s3 import S3Blobs
+from pleb_coordinator.blobs.signing import UploadSigner
+from pleb_coordinator.blobs.store import DamagedPartError
 from pleb_coordinator.core.records import FileKind, StoredDelta
 from pleb_shared.errors import InputError, Refusal, RefusalCode
+from pleb_shared.protocol.direct import DirectPart, part_place, sealed_part
 from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.limits import LIMITS
 from tests.postgres import free_port
 from tests.s3_server import KEYS, Fault, FaultyProxy, shared_nanio, shared_s3
 
@@ -161,3 +167,80 @@ def test_two_prefixes_of_a_bucket_do_not_meet(shared):
     digest = one.put(DATA)
     assert not other.exists(digest)
     assert list(other.stored(FileKind.BLOB)) == []
+
+
+def test_a_signature_is_good_for_one_place_one_size_one_method_and_a_while():
+    """The server verifies signatures by itself, as S3's own documentation has it."""
+    server = shared_nanio()
+    address = f"{server.endpoint}/{server.new_bucket()}/some/where"
+    now = time.time()
+    signer = UploadSigner(address, region="us-east-1", **KEYS, clock=lambda: now)
+    place, query = "uploads/ab/0", signer.query("uploads/ab/0", 5)
+
+    def put(where=place, body=b"12345", asked=query, method="PUT"):
+        return httpx.request(method, f"{address}/{where}?{asked}", content=body).status_code
+
+    assert put() == 200
+    assert put() == 200  # sent again
+    assert put(where="uploads/ab/1") == put(where="blobs/ab/0") == put(where="uploads/../x") == 403
+    assert put(body=b"1234") == put(body=b"123456") == 403
+    assert put(asked=query.replace("Expires=900", "Expires=9000")) == 403
+    assert put(method="DELETE") == put(method="POST") == 403
+    assert httpx.get(f"{address}/{place}?{query}").status_code == 403
+    now -= 901
+    assert put(asked=signer.query(place, 5)) == 403
+    assert KEYS["secret_access_key"] not in query
+
+
+def test_what_a_host_puts_there_is_a_part_as_if_it_had_come_here():
+    server = shared_nanio()
+    name = server.new_bucket()
+    address = f"{server.endpoint}/{name}/pleb"
+    blobs = S3Blobs(
+        f"s3://{name}/pleb", endpoint=server.endpoint, region="us-east-1", public=address, **KEYS
+    )
+    size = len(DATA)
+    assert blobs.append_upload("token", 0, DATA[:1000], size) == 1000
+    assert blobs.signer is not None
+    found = blobs.signer.parts("token", 1000, size)
+    assert (found.offset, [part.size for part in found.parts]) == (1000, [size - 1000])
+    url = f"{address}/{part_place('token', 1000)}?{found.parts[0].query}"
+    assert httpx.put(url, content=sealed_part(DATA[1000:])).is_success
+    assert blobs.upload_offset("token") == size
+    assert b"".join(blobs.upload_parts("token", size)) == DATA
+    assert httpx.put(url, content=DATA[1000:] + bytes(32)).is_success
+    with pytest.raises(DamagedPartError):
+        list(blobs.upload_parts("token", size))
+    assert blobs.signer.parts("token", size, size).parts == []
+
+
+@pytest.mark.parametrize("size", [0, 31, 32, LIMITS.upload_part_bytes + 33])
+def test_an_object_that_is_no_part_is_not_read(blobs, size):
+    """A server that does not check the length that was signed takes anything."""
+    blobs.append_upload("token", 0, DATA[:1000], 1500)
+    blobs._put(part_place("token", 1000), bytes(size))
+    assert blobs.upload_offset("token") == 1000
+
+
+def test_signing_needs_an_address_and_a_key(monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match="access_key_id and secret_access_key"):
+        UploadSigner("https://bucket.example.org/pleb")
+    for address in (
+        "https://bucket.example.org/a/",
+        "ftp://x/a",
+        "https://u:p@x/a",
+        "https://x/a?b",
+    ):
+        with pytest.raises(InputError, match="public"):
+            UploadSigner(address, **KEYS)
+    with pytest.raises(InputError, match="letters, digits"):
+        UploadSigner("https://x/a b%20".replace(" ", ""), **KEYS)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "key")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "a session/=")
+    query = UploadSigner("https://bucket.example.org").query("uploads/ab/0", 5)
+    assert "Credential=id%2F" in query
+    assert "X-Amz-Security-Token=a%20session%2F%3D" in query
+    assert msgspec.convert({"size": 5, "query": query}, DirectPart).query == query

@@ -491,8 +491,9 @@ def report_again(world, host, manifest, data):
 
 
 def send(world, slot, data):
-    """Upload everything, and let it be checked; the transaction is what follows."""
-    upload.append_part(world.deps, slot, 0, pack(data))
+    """Upload what is not there, and let it be checked; the transaction is what follows."""
+    offset = upload.upload_status(world.deps, slot).offset
+    upload.append_part(world.deps, slot, offset, pack(data)[offset:])
     with world.store.read() as tx:
         encoding = upload.upload_format(tx, slot)
     upload.check_upload(world.deps, slot, encoding)

@@ -285,12 +285,14 @@ def test_an_upload_that_another_process_is_done_with_is_not_the_hosts_fault(worl
     upload = committed(world, host, data, manifest)
     append_part(world.deps, upload, 0, pack(data))
     check_whole(world, upload)  # the other one, which has not committed yet
+    check_whole(world, upload)
+    with world.store.write() as tx:
+        finish_upload(tx, world.deps, upload)
+    world.run()  # the bytes are removed
     with pytest.raises(Refusal) as caught:
         check_whole(world, upload)
     assert caught.value.code == RefusalCode.WRONG_OFFSET
     assert caught.value.retry_after_seconds, "so `patch_upload` does not blame the host"
-    with world.store.write() as tx:
-        finish_upload(tx, world.deps, upload)
     with world.store.read() as tx:
         assert upload_status(world.deps, find_upload(tx, world.deps, upload.token)).complete
 

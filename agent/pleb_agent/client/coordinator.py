@@ -11,10 +11,11 @@ from pleb_agent.client.http import HttpClient, raise_for_refusal
 from pleb_agent.client.network import NO_LIMITS
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.direct import DirectParts
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.status import ProjectStatus
 from pleb_system.network_errors import BadAnswerError
-from pleb_system.transport import is_loopback
+from pleb_system.transport import REFUSAL_BYTES, is_loopback
 
 if TYPE_CHECKING:
     from pleb_agent.client.network import Network
@@ -112,6 +113,23 @@ class CoordinatorClient(HttpClient):
         ) as response:
             await raise_for_refusal(response)
             return _upload_headers(response)
+
+    async def direct_parts(self, token: str) -> DirectParts:
+        """Return which bytes of an upload may go straight into the bucket next.
+
+        Raises:
+            BadAnswerError: the answer is none.
+        """
+        body = await self.message("GET", f"/uploads/{token}/parts", LIMITS.message_bytes)
+        try:
+            return strict_json.decode(body, DirectParts)
+        except Refusal as error:
+            message = f"The coordinator's signatures cannot be read ({error})."
+            raise BadAnswerError(message) from error
+
+    async def land(self, token: str) -> None:
+        """Say that all bytes of an upload are in the bucket."""
+        await self.message("POST", f"/uploads/{token}/landed", REFUSAL_BYTES, b"")
 
     async def upload(
         self,

@@ -19,11 +19,19 @@ if TYPE_CHECKING:
 
     from pleb_agent.client.network import Network, RateLimit
 
-__all__ = ["TRIES_AGAIN", "HttpClient", "Timeouts", "Traffic", "raise_for_refusal", "read_bounded"]
+__all__ = [
+    "SHARERS",
+    "TRIES_AGAIN",
+    "HttpClient",
+    "Timeouts",
+    "Traffic",
+    "raise_for_refusal",
+    "read_bounded",
+]
 
 _SLOWEST_BYTES_PER_SECOND: Final = 2048
 _PIECE_BYTES: Final = 16 * 1024
-_SHARERS: Final = 4
+SHARERS: Final = 4
 """Among how many transfers a rate may be divided before one of them counts as stuck."""
 
 
@@ -143,7 +151,7 @@ class HttpClient:
     @staticmethod
     def seconds_for(amount: int, limit: RateLimit) -> float:
         """Return how long so many bytes may take in one direction."""
-        return amount / _SLOWEST_BYTES_PER_SECOND + _SHARERS * limit.seconds_for(amount)
+        return amount / _SLOWEST_BYTES_PER_SECOND + SHARERS * limit.seconds_for(amount)
 
     async def message(
         self,
@@ -157,7 +165,7 @@ class HttpClient:
     ) -> bytes:
         """Send a request and return its answer, of at most `most_bytes`."""
         allowance = wait_seconds + 2 * self.timeouts.silence
-        allowance += _SHARERS * self.network.upload.seconds_for(len(content or b""))
+        allowance += SHARERS * self.network.upload.seconds_for(len(content or b""))
         async with self._stream(
             method, path, allowance, content=content, headers=headers, wait=wait_seconds
         ) as got:

@@ -124,6 +124,12 @@ class Exchange:
         """The newest accepted metadata."""
         return self.trust.metadata
 
+    @property
+    def bucket(self) -> str:
+        """The address where large results may go; empty: to the coordinator."""
+        address = self.metadata.uploads if self.trust.is_loaded else ""
+        return address if may_lead_to(self.client.base_url, address) else ""
+
     def load_metadata(self) -> None:
         """Accept the metadata in the journal, unless that was done.
 

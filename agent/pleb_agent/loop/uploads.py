@@ -6,13 +6,16 @@ import asyncio
 import logging
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
+from pleb_agent.blobs.standing import Fault
+from pleb_agent.client.bucket import BucketClient, BucketFailedError, put_result
 from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState
 from pleb_agent.journal.rows import Change
 from pleb_agent.loop.exchange import MAY_SUCCEED_LATER
 from pleb_agent.worker.plain_files import open_plain
 from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol.limits import LIMITS
 from pleb_system.backoff import BACKOFF
 from pleb_system.network_errors import NetworkError
 
@@ -39,6 +42,7 @@ class Uploads:
         self._clock = services.clock
         self._draw = services.draw
         self._on_end = on_end
+        self._standings = services.standings
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     def start(self) -> None:
@@ -79,7 +83,8 @@ class Uploads:
         while self._clock() < row.lease_ends_at:
             try:
                 with open_plain(Path(row.delta_file)) as file:
-                    await self._exchange.client.upload(row.upload, file, size)
+                    if not await self._put(row, file, size):
+                        await self._exchange.client.upload(row.upload, file, size)
             except (NetworkError, Refusal) as problem:
                 if isinstance(problem, Refusal) and problem.code not in MAY_SUCCEED_LATER:
                     if problem.code in {RefusalCode.LEASE_EXPIRED, RefusalCode.EPOCH_ENDED}:
@@ -98,3 +103,27 @@ class Uploads:
             finally:
                 self._exchange.count_traffic()
         return AssignmentEvent.LEASE_ENDED, "The lease ended before the upload."
+
+    async def _put(self, row: AssignmentRow, file: IO[bytes], size: int) -> bool:
+        """Put a large delta into the coordinator's bucket; return whether all of it is there.
+
+        One that fails is left alone for a while: the coordinator gets the rest, and what comes.
+        """
+        client, address = self._exchange.client, self._exchange.bucket
+        now = asyncio.get_running_loop().time()
+        if not address or size < LIMITS.direct_least_bytes:
+            return False
+        if self._standings.is_shunned(address, now):
+            return False
+        bucket = BucketClient(address, network=client.network, traffic=client.traffic)
+        try:
+            there = await put_result(client, bucket, row.upload, file, size)
+        except BucketFailedError as error:
+            now = asyncio.get_running_loop().time()
+            self._standings.failed(address, Fault.UNREACHABLE, now)
+            _LOG.warning("bucket", extra={"assignment": row.assignment, "problem": str(error)})
+            return False
+        finally:
+            await bucket.close()
+        self._standings.brought(address, 0, 0.0)
+        return there

@@ -14,7 +14,7 @@ from pleb_coordinator.api.history import log_entries, log_head, log_versions, me
 from pleb_coordinator.api.publishing import ask_to_publish, coordinator, hand_in, publish, records
 from pleb_coordinator.api.showcase import showcase
 from pleb_coordinator.api.status_routes import events, family, status
-from pleb_coordinator.api.uploads import head_upload, patch_upload
+from pleb_coordinator.api.uploads import direct_parts, head_upload, land_upload, patch_upload
 from pleb_coordinator.api.work import work
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def api_routes(api: Api, *, public_metrics: bool = True) -> list[Route]:
         route(api, "GET", "/parts/{digest}", parts),
         route(api, "PATCH", "/uploads/{token}", patch_upload),
         route(api, "HEAD", "/uploads/{token}", head_upload),
+        route(api, "GET", "/uploads/{token}/parts", direct_parts),
+        route(api, "POST", "/uploads/{token}/landed", land_upload),
         route(api, "GET", "/projects/{project}/metadata", metadata),
         route(api, "POST", "/projects/{project}/metadata", hand_in),
         route(api, "POST", "/projects/{project}/records", records),

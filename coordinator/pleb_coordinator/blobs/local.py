@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from typing import IO
 
+    from pleb_coordinator.blobs.signing import UploadSigner
     from pleb_coordinator.core.records import StoredDelta
 
 __all__ = ["LocalBlobs", "blob_place", "delta_place"]
@@ -62,6 +63,7 @@ class LocalBlobs:
     """Bytes below a directory that exists, as `blobs.store.Blobs`."""
 
     in_files = True
+    signer: UploadSigner | None = None
 
     def __init__(self, home: Path) -> None:
         self._home = home

@@ -28,7 +28,9 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from obstore.store import S3Store
 
 from pleb_coordinator.blobs.local import blob_place, delta_place
+from pleb_coordinator.blobs.signing import UploadSigner
 from pleb_coordinator.blobs.store import (
+    DamagedPartError,
     append_refusal,
     check_whole,
     checked_delta,
@@ -38,7 +40,9 @@ from pleb_coordinator.blobs.store import (
 )
 from pleb_coordinator.core.records import FileKind
 from pleb_shared.errors import InputError, Refusal, RefusalCode
+from pleb_shared.protocol.direct import SEAL_BYTES, part_place, sealed_part, upload_place
 from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -59,12 +63,9 @@ _TIMEOUT: Final = timedelta(seconds=60)
 """Of one request, with all its bytes."""
 _AT_ONCE: Final = 32
 _CHUNK_BYTES: Final = 8 * 2**20
-_PLACES: Final = 20
-"""Digits of an offset, so that names sort as numbers."""
 _ROOM: Final = 10**18
 _AGAIN: Final = 3
 """How often bytes are read that have another digest."""
-_SEAL_BYTES: Final = 32
 
 
 def open_bucket(url: str, within: timedelta = _PATIENCE, **given: str) -> S3Store:
@@ -105,10 +106,10 @@ class S3Blobs:
     """Objects below `url`, "s3://BUCKET/PREFIX"; as `blobs.store.Blobs`.
 
     Credentials that are not given come from the environment (AWS_ACCESS_KEY_ID...) or from the
-    machine's role.
+    machine's role. `public` is the address of the same place for hosts; empty: they use none.
 
     Raises:
-        InputError: `url` has no bucket.
+        InputError: `url` has no bucket, or as `UploadSigner`.
     """
 
     in_files = False
@@ -121,6 +122,7 @@ class S3Blobs:
         region: str = "",
         access_key_id: str = "",
         secret_access_key: str = "",
+        public: str = "",
         patience: timedelta = _PATIENCE,
     ) -> None:
         self._url = url
@@ -130,6 +132,16 @@ class S3Blobs:
             "access_key_id": access_key_id,
             "secret_access_key": secret_access_key,
         }
+        self.signer = (
+            UploadSigner(
+                public,
+                region=region,
+                access_key_id=access_key_id,
+                secret_access_key=secret_access_key,
+            )
+            if public
+            else None
+        )
         self._store = open_bucket(url, patience, **config)
         self._brief = open_bucket(url, min(patience, _BRIEF), **config)
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="s3")
@@ -237,17 +249,17 @@ class S3Blobs:
                 except FileNotFoundError as error:
                     raise missing_delta(stored, "missing") from error
                 file.flush()
-                if file.tell() <= _SEAL_BYTES:  # an empty file cannot be mapped
+                if file.tell() <= SEAL_BYTES:  # an empty file cannot be mapped
                     continue
                 view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-            data, seal = view[:-_SEAL_BYTES], view[-_SEAL_BYTES:]
+            data, seal = view[:-SEAL_BYTES], view[-SEAL_BYTES:]
             if hashlib.sha256(data).digest() == seal:
                 return checked_delta(data, stored, digest)
         raise missing_delta(stored, "damaged")
 
     def put_delta(self, assignment: int, data: bytes) -> None:
         """Store a delta, as `Blobs.put_delta`."""
-        self._put(delta_place(assignment), data + hashlib.sha256(data).digest())
+        self._put(delta_place(assignment), sealed_part(data))
 
     def temporary(self) -> AbstractContextManager[IO[bytes]]:
         """Return an empty file, as `Blobs.temporary`."""
@@ -280,8 +292,7 @@ class S3Blobs:
         if refusal is not None:
             raise refusal
         if data:
-            seal = hashlib.sha256(data).digest()
-            self._put(f"{_upload(token)}{offset:0{_PLACES}}", data + seal)
+            self._put(part_place(token, offset), sealed_part(data))
         return here + len(data)
 
     def upload_parts(self, token: str, size: int) -> Iterator[bytes]:
@@ -307,7 +318,9 @@ class S3Blobs:
     def drop_upload(self, token: str) -> None:
         """Delete an upload, as `Blobs.drop_upload`."""
         with _translated():
-            parts = [f["path"] for b in obstore.list(self._store, prefix=_upload(token)) for f in b]
+            parts = [
+                f["path"] for b in obstore.list(self._store, prefix=upload_place(token)) for f in b
+            ]
         self._delete(parts)
 
     def _put(self, place: str, data: bytes) -> None:
@@ -333,14 +346,14 @@ class S3Blobs:
     def _parts(self, token: str) -> list[tuple[str, int]]:
         """Return the names and sizes of an upload's parts, from its first byte to the first gap."""
         with _translated():
-            batches = obstore.list(self._store, prefix=_upload(token))
+            batches = obstore.list(self._store, prefix=upload_place(token))
             found = sorted(
-                (f["path"], int(f["size"]) - _SEAL_BYTES) for batch in batches for f in batch
+                (f["path"], int(f["size"]) - SEAL_BYTES) for batch in batches for f in batch
             )
         parts: list[tuple[str, int]] = []
         end = 0
         for path, size in found:
-            if int(path.rpartition("/")[2]) != end:
+            if int(path.rpartition("/")[2]) != end or not 0 < size <= LIMITS.upload_part_bytes:
                 break
             parts.append((path, size))
             end += size
@@ -356,8 +369,7 @@ class S3Blobs:
             except FileNotFoundError:
                 part = None
             if part is None:
-                message = "A part of the upload cannot be read from the blob store."
-                raise Refusal(RefusalCode.INTERNAL, message, retry_after_seconds=10)
+                raise DamagedPartError
             yield part
 
     def _sealed(self, place: str) -> bytes | None:
@@ -369,14 +381,10 @@ class S3Blobs:
         for _ in range(_AGAIN):
             with _translated():
                 found = obstore.get(self._store, place).bytes().to_bytes()
-            data, seal = found[:-_SEAL_BYTES], found[-_SEAL_BYTES:]
+            data, seal = found[:-SEAL_BYTES], found[-SEAL_BYTES:]
             if hashlib.sha256(data).digest() == seal:
                 return data
         return None
-
-
-def _upload(token: str) -> str:
-    return f"uploads/{digest_of(token.encode())}/"
 
 
 @contextmanager

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import IO
 
+    from pleb_coordinator.blobs.signing import UploadSigner
     from pleb_coordinator.core.records import FileKind, StoredDelta
 
 __all__ = [
     "Blobs",
+    "DamagedPartError",
     "append_refusal",
     "check_whole",
     "checked_delta",
@@ -28,6 +30,14 @@ __all__ = [
     "missing_blob",
     "missing_delta",
 ]
+
+
+class DamagedPartError(Refusal):
+    """A part of an upload cannot be read as it was written, though it was read again and again."""
+
+    def __init__(self) -> None:
+        message = "A part of the upload cannot be read from the blob store."
+        super().__init__(RefusalCode.INTERNAL, message, retry_after_seconds=10)
 
 
 class Blobs(Protocol):
@@ -38,6 +48,9 @@ class Blobs(Protocol):
 
     in_files: bool
     """Whether reading is as quick as a file: an event loop need not hand it to a thread."""
+
+    signer: UploadSigner | None
+    """By what hosts may put parts of results there themselves; None: they may not."""
 
     def check(self) -> None:
         """Check that the store can be used. Raises `InputError`."""
@@ -120,7 +133,7 @@ class Blobs(Protocol):
         """Yield the bytes of a finished upload, a part at a time; they are not hashed.
 
         Raises:
-            Refusal: `wrong_offset` (not whole).
+            Refusal: `wrong_offset` (not whole), `DamagedPartError`.
         """
 
     def upload_to_blob(self, token: str, size: int, digest: str) -> None:

@@ -703,6 +703,15 @@ class Upload(Record, frozen=True):
     created_at: float
     expires_at: float
     complete: bool
+    landed_at: float | None = None
+    """When its host had put all of it into the bucket itself; None: it has not."""
+    check_at: float | None = None
+    """When the background process is to check what has landed."""
+
+    @property
+    def arrived(self) -> bool:
+        """Whether nothing is awaited of its host any more."""
+        return self.complete or self.landed_at is not None
 
 
 class Invite(Record, frozen=True):

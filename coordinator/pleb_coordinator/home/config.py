@@ -133,6 +133,8 @@ class S3:
     region: str = ""
     access_key_id: str = ""
     secret_access_key: str = ""
+    public: str = ""
+    """The address of `blobs` for hosts, which put large results there; empty: they do not."""
 
 
 @dataclass(frozen=True)
@@ -289,6 +291,11 @@ endpoint = {_quoted(config.s3.endpoint)}
 region = {_quoted(config.s3.region)}
 access_key_id = {_quoted(config.s3.access_key_id)}
 secret_access_key = {_quoted(config.s3.secret_access_key)}
+
+# The address of the same bucket and beginning for hosts, such as
+# "https://bucket.s3.eu-central-1.amazonaws.com/pleb": they put large results there themselves, with
+# signatures of the access key, in projects that name it (`uploads`). Empty: results come here.
+public = {_quoted(config.s3.public)}
 """
 
 
@@ -328,6 +335,7 @@ def read_config(path: Path) -> CoordinatorConfig:
     check_networks(f"{path}: proxies", config.proxies)
     check_url(f"{path}: url", config.url)
     check_url(f"{path}: releases", config.releases)
+    check_url(f"{path}: s3.public", config.s3.public)
     check_url(f"{path}: alerts.webhook", config.alerts.webhook)
     check_store(f"{path}: store", config.store)
     check_blobs(f"{path}: blobs", config.blobs)

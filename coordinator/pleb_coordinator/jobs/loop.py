@@ -26,6 +26,7 @@ from pleb_coordinator.steps import (
     advance,
     calibrate,
     expire,
+    landed,
     plan,
     retain,
     rollback,
@@ -148,6 +149,7 @@ CLASS_JOBS: Final[Sequence[AnyJob]] = (
 )
 """One piece of each in a pass: a liar can make many classes, and rounds must not wait for them."""
 PROJECT_JOBS: Final[Sequence[AnyJob]] = (
+    Job("check", landed.find, landed.compute, landed.commit),
     Job("verify", verify.find, verify.compute, verify.commit, durable=False),
     Job("rollback", rollback.find, rollback.compute, rollback.commit),
     Job("advance", advance.find, advance.compute, advance.commit),

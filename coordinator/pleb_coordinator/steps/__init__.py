@@ -9,10 +9,12 @@ above them `serve`, which puts accept, issue and tell in order. Who calls them:
         enrol       a new host
         upload      find_upload, append_part; at the end check_upload, outside of transactions,
                     then finish_upload or refuse_upload
+        landed      is_direct, next_parts; at the end land
         publish     open_publication, admit, examine (outside of transactions), publish
     background process (`jobs.loop` lists its jobs; each has find, compute, commit)
         expire      leases and uploads that ran out, versions that are too old
         calibrate   which hosts compute alike
+        landed      results that hosts have put into the bucket themselves
         verify      which results count
         rollback    an earlier version as the newest one; the command line does it, too
         advance     the next version

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.records import FileKind
-from pleb_coordinator.steps.files import release_blobs, remove_delta
+from pleb_coordinator.steps.files import release_blobs, remove_delta, upload_useless_at
 
 if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
@@ -25,7 +25,7 @@ def remove_some(store: Store, deps: Deps, project: int) -> bool:
     with store.write() as tx:
         for token in tx.removal.open_uploads(project):
             tx.uploads.remove(token)
-            tx.tombstones.add(FileKind.UPLOAD, token, deps.clock())
+            tx.tombstones.add(FileKind.UPLOAD, token, upload_useless_at(deps))
         deltas = tx.removal.deltas(project, _BATCH)
         for assignment in deltas:
             remove_delta(tx, deps, assignment)

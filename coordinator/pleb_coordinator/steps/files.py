@@ -7,10 +7,11 @@ its blobs, in the same transaction: from then on they have a reference, and noth
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from pleb_coordinator.blobs.signing import SIGNED_SECONDS
 from pleb_coordinator.core.records import FileKind
 from pleb_coordinator.store.background import CLAIM_SECONDS
 
@@ -29,7 +30,11 @@ __all__ = [
     "lost_blobs",
     "release_blobs",
     "remove_delta",
+    "upload_useless_at",
 ]
+
+_LONGEST_PART_SECONDS: Final = 3600.0
+"""How long a part may be on its way that began while its signature was good."""
 
 
 def lost_blobs(
@@ -96,6 +101,15 @@ def keep_less(tx: Transaction, deps: Deps, row: VersionRow, **changes: Any) -> N
     size = sum(deps.blobs.sizes(own).values())
     released = tx.versions.keep_less(msgspec.structs.replace(row, blob_bytes=size))
     release_blobs(tx, deps, released)
+
+
+def upload_useless_at(deps: Deps) -> float:
+    """Return from when on nothing more can come of an upload that has ended.
+
+    That is now, unless its host may have signatures by which it puts parts into the bucket.
+    """
+    later = 0.0 if deps.blobs.signer is None else SIGNED_SECONDS + _LONGEST_PART_SECONDS
+    return deps.clock() + later
 
 
 def remove_delta(tx: Transaction, deps: Deps, assignment: int) -> None:

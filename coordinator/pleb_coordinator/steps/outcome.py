@@ -147,14 +147,27 @@ def await_upload(
 
 
 def refuse_result(
-    tx: Transaction, now: float, assignment: Assignment, error: Refusal | EncodingError
+    tx: Transaction,
+    now: float,
+    assignment: Assignment,
+    error: Refusal | EncodingError,
+    *,
+    is_told: bool = True,
 ) -> None:
-    """Close the assignment of a result that cannot be used; its unit goes to another host."""
+    """Close the assignment of a result that cannot be used; its unit goes to another host.
+
+    `is_told`: the host gets the refusal as an answer; else as a verdict.
+    """
+    reason = because(ReasonCode.UNUSABLE_RESULT, text=str(error))
     if error.code in _WRONG:
-        reason = because(ReasonCode.UNUSABLE_RESULT, text=str(error))
         convict(tx, now, assignment, reason, by_trusted=True)
-    elif tx.assignments.move(assignment, AssignmentEvent.DISAGREED):
-        _mark_undelivered(tx, assignment, failed=True)
+    elif is_told:
+        if tx.assignments.move(assignment, AssignmentEvent.DISAGREED):
+            _mark_undelivered(tx, assignment, failed=True)
+    else:
+        judgement = Judgement(Verdict.INVALID, 0.0, None, reason)
+        if tx.assignments.judge(assignment, AssignmentEvent.DISAGREED, judgement):
+            _mark_undelivered(tx, assignment, failed=True)
     if assignment.state != AssignmentState.EXPIRED:
         _give_to_another(tx, now, assignment, _host_of(tx, assignment))
     log_assignment(tx, now, "refused", assignment, code=error.code, reason=str(error))

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Final
 from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.records import FileKind, StoredDelta
 from pleb_coordinator.steps.access import ProjectBlobs, blobs_of
+from pleb_coordinator.steps.files import upload_useless_at
 from pleb_coordinator.steps.outcome import refuse_result, store_result, unpacked_parts
 from pleb_coordinator.store.assignments import Commitment
 from pleb_shared.errors import EncodingError, Refusal, RefusalCode
@@ -63,7 +64,7 @@ def find_upload(tx: Transaction, deps: Deps, token: str) -> Upload:
 
 def upload_status(deps: Deps, upload: Upload) -> UploadStatus:
     """Return how much of an upload has arrived."""
-    if upload.complete:
+    if upload.arrived:
         return UploadStatus(upload.size, upload.size, complete=True)
     return UploadStatus(deps.blobs.upload_offset(upload.token), upload.size, complete=False)
 
@@ -74,7 +75,7 @@ def append_part(deps: Deps, upload: Upload, offset: int, data: bytes) -> int:
     Raises:
         Refusal: `wrong_offset`, `wrong_size`, `storage_full`.
     """
-    if upload.complete:
+    if upload.arrived:
         message = f"The upload is complete; it has {upload.size} bytes."
         raise Refusal(RefusalCode.WRONG_OFFSET, message)
     return deps.blobs.append_upload(upload.token, offset, data, upload.size)
@@ -105,7 +106,8 @@ def check_upload(
     having all of them in memory. Nor is this one, at any moment: a part comes after the other.
 
     `encoding` is what `upload_format` returned, `blobs` those of its project, if it is known.
-    Nothing counts before `finish_upload`, which gets what is returned.
+    Nothing counts before `finish_upload`, which gets what is returned; and until then the upload's
+    bytes stay, so that a process that is killed in between loses none of them.
 
     Returns:
         The digest of what is stored where it is sealed, else an empty text.
@@ -122,9 +124,7 @@ def check_upload(
         for part in unpacked_parts(encoding, parts, upload.digest):
             file.write(part)
         encoding.check_read(partial(_read, file))
-        sealed = (blobs or ProjectBlobs(deps.blobs, {})).put_delta_file(upload.assignment, file)
-    deps.blobs.drop_upload(upload.token)
-    return sealed
+        return (blobs or ProjectBlobs(deps.blobs, {})).put_delta_file(upload.assignment, file)
 
 
 def _read(file: IO[bytes], start: int, end: int) -> bytes:
@@ -148,6 +148,7 @@ def finish_upload(tx: Transaction, deps: Deps, upload: Upload, sealed: str = "")
     if not tx.uploads.complete(upload.token) or upload.assignment is None:
         return
     now = deps.clock()
+    _remove_bytes(tx, deps, upload)
     assignment = tx.assignments.get(upload.assignment)
     # the epoch may have ended meanwhile
     current = assignment.epoch == tx.projects.get(assignment.project).epoch
@@ -155,7 +156,7 @@ def finish_upload(tx: Transaction, deps: Deps, upload: Upload, sealed: str = "")
         tx.tombstones.add(FileKind.DELTA, str(assignment.id), now)
         return
     if not tx.tombstones.revive(FileKind.DELTA, str(assignment.id)):
-        message = "An earlier file of this assignment is being deleted: send the upload again."
+        message = "An earlier file of this assignment is being deleted: ask again in a moment."
         raise Refusal(RefusalCode.INTERNAL, message, retry_after_seconds=1)
     unit = tx.units.get(assignment.unit)
     size = delta_format(tx.projects.get(assignment.project).metadata, unit).size
@@ -168,7 +169,7 @@ def finish_upload(tx: Transaction, deps: Deps, upload: Upload, sealed: str = "")
         assignment.compute_seconds or 0.0,
         now,
     )
-    _note_link(tx, assignment, upload, now)
+    _note_link(tx, assignment, upload, upload.landed_at or now)
     store_result(tx, now, assignment, commitment, "uploaded")
 
 
@@ -187,9 +188,14 @@ def refuse_upload(
 ) -> None:
     """Close an upload whose bytes cannot be used; a delta's unit goes to another host."""
     tx.uploads.remove(upload.token)
-    tx.tombstones.add(FileKind.UPLOAD, upload.token, deps.clock())
+    _remove_bytes(tx, deps, upload)
     if upload.assignment is None:
         return
     assignment = tx.assignments.get(upload.assignment)
     if assignment.state in _AWAITED:
-        refuse_result(tx, deps.clock(), assignment, refusal)
+        is_told = upload.landed_at is None  # else its host hears of it with its next request
+        refuse_result(tx, deps.clock(), assignment, refusal, is_told=is_told)
+
+
+def _remove_bytes(tx: Transaction, deps: Deps, upload: Upload) -> None:
+    tx.tombstones.add(FileKind.UPLOAD, upload.token, upload_useless_at(deps))

@@ -1024,6 +1024,18 @@ SELECT {_UPLOAD} FROM uploads
 WHERE digest = :digest AND project = :project AND assignment IS NULL AND complete = 0
 """
 COMPLETE_UPLOAD: Final = "UPDATE uploads SET complete = 1 WHERE token = :token AND complete = 0"
+LAND_UPLOAD: Final = """
+UPDATE uploads SET landed_at = :now, check_at = :now, expires_at = :until
+WHERE token = :token AND complete = 0 AND landed_at IS NULL
+"""
+UPLOADS_TO_CHECK: Final = f"""
+SELECT {_UPLOAD} FROM uploads
+WHERE project = :project AND complete = 0 AND check_at IS NOT NULL AND check_at <= :now
+ORDER BY check_at LIMIT :limit
+"""
+CHECK_UPLOAD_AT: Final = """
+UPDATE uploads SET check_at = :at WHERE token = :token AND complete = 0
+"""
 TAKE_EXPIRED_UPLOADS: Final = """
 DELETE FROM uploads WHERE token IN (
     SELECT token FROM uploads WHERE complete = 0 AND expires_at <= :now LIMIT :limit

@@ -462,6 +462,12 @@ Table(
     Index("uploads_by_assignment", "assignment"),
     Index("uploads_by_digest", "digest"),
     Index("uploads_open", "expires_at", **where("complete = 0")),
+    Index(
+        "uploads_landed",
+        "project",
+        "check_at",
+        **where("complete = 0 AND check_at IS NOT NULL"),
+    ),
 )
 
 Table(

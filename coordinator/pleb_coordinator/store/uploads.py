@@ -41,6 +41,19 @@ class Uploads(TableGroup):
         """Mark a slot as complete; False: it is already, or was removed."""
         return self._changed(sql.COMPLETE_UPLOAD, token=token)
 
+    def land(self, token: str, now: float, until: float) -> bool:
+        """Let a slot be checked in the background, and last until then; False: it does already."""
+        return self._changed(sql.LAND_UPLOAD, token=token, now=now, until=until)
+
+    def to_check(self, project: int, now: float, limit: int) -> list[Upload]:
+        """Return what has landed and is to be checked by now, oldest first."""
+        found = self._db.execute(sql.UPLOADS_TO_CHECK, project=project, now=now, limit=limit)
+        return _UPLOAD.all(found)
+
+    def check_at(self, token: str, at: float) -> None:
+        """Let what has landed be checked at that time."""
+        self._db.execute(sql.CHECK_UPLOAD_AT, token=token, at=at)
+
     def remove(self, token: str) -> None:
         """Remove a slot; one that is not there is fine."""
         self._db.execute(sql.REMOVE_UPLOAD, token=token)

@@ -197,6 +197,7 @@ def make_draft(
         evaluation=definition.evaluation,
         target=definition.target,
         mirrors=project.mirrors,
+        uploads=project.uploads,
         privacy=definition.privacy,
         showcase=UNSET if showcase is None else showcase.showcase,
     )

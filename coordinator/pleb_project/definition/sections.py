@@ -30,6 +30,7 @@ from pleb_shared.protocol.project import (
     Target,
     Text,
     Training,
+    Uploads,
     Verification,
     about,
 )
@@ -71,6 +72,7 @@ class ProjectSection(msgspec.Struct, frozen=True):
         about("who runs it and where volunteers can reach you: a name, an e-mail address, a page"),
     ] = ""
     mirrors: Mirrors = []
+    uploads: Uploads = ""
     access: Annotated[
         Access,
         about(

@@ -56,6 +56,15 @@ class Limits:
     """One PATCH of a resumable upload, at most."""
     sent_part_bytes: int = 1_000_000
     """What our own programs send in one: proxies refuse bodies of more than 1 MiB by default."""
+    direct_least_bytes: int = 1024 * 1024
+    """A smaller result goes to the coordinator, even where hosts may put results into its bucket:
+    that takes a request more."""
+    direct_part_bytes: int = 2 * 1024 * 1024
+    """Of what hosts put into a bucket: what is sent again after a break, at most."""
+    direct_parts: int = 16
+    """Parts that are signed at once."""
+    direct_query_characters: int = 4_000
+    """Of one signature; a session's token may be long."""
 
     units_per_request: int = 64
     reports_per_request: int = 64

@@ -65,6 +65,7 @@ __all__ = [
     "Target",
     "TensorSpec",
     "Training",
+    "Uploads",
     "Verification",
     "about",
     "calibration_unit",
@@ -711,6 +712,16 @@ Mirrors = Annotated[
 ]
 
 
+Uploads = Annotated[
+    BaseUrl,
+    about(
+        "the address of the coordinator's bucket, which its operator tells you, such as "
+        "`https://bucket.s3.eu-central-1.amazonaws.com/pleb`: large results go straight there; "
+        "empty: to the coordinator"
+    ),
+]
+
+
 class CoordinatorAddress(Struct, frozen=True):
     """Where a project is served."""
 
@@ -783,6 +794,8 @@ class ProjectMetadata(Struct, frozen=True):
     """What the project is a member of; None: it is published alone."""
     mirrors: Mirrors = []
     """Web servers that have the project's blobs, too, in no order."""
+    uploads: Uploads = ""
+    """The bucket into which hosts may put large results (`protocol.direct`); empty: none."""
     coordinator: CoordinatorAddress | None = None
     """Where the project has moved to: agents go there. None: it is where they found it."""
     privacy: Privacy | None = None
@@ -800,6 +813,8 @@ class ProjectMetadata(Struct, frozen=True):
         check_public_key(self.root_key)
         for url in self.mirrors:
             check_base_url(url)
+        if self.uploads:
+            check_base_url(self.uploads, "a bucket's")
         names = [FULL, *(chunk.name for chunk in self.chunks)]
         if len(set(names)) != len(names):
             raise ValueError("two chunks have one name")

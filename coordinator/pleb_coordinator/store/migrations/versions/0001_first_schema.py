@@ -206,6 +206,8 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("expires_at", sa.Float(), nullable=False),
         sa.Column("complete", FLAG, server_default=sa.text("0"), nullable=False),
+        sa.Column("landed_at", sa.Float(), nullable=True),
+        sa.Column("check_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("token"),
     )
     op.create_index("uploads_by_assignment", "uploads", ["assignment"], unique=False)
@@ -216,6 +218,13 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         ["expires_at"],
         unique=False,
         **where("complete = 0"),
+    )
+    op.create_index(
+        "uploads_landed",
+        "uploads",
+        ["project", "check_at"],
+        unique=False,
+        **where("complete = 0 AND check_at IS NOT NULL"),
     )
     op.create_table(
         "received",
