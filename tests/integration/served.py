@@ -75,10 +75,12 @@ def served(
     tmp_path: Path,
     config: CoordinatorConfig | None = None,
     certificate: Path | None = None,
+    *,
+    holdout: bool = False,
 ) -> Iterator[Served]:
     """Run the server until the context ends. `certificate`: a file of key and certificate."""
     config = config or CoordinatorConfig()
-    world = World(tmp_path)
+    world = World(tmp_path, holdout=holdout)
     home = Home(tmp_path)
     for folder in home.folders:
         folder.mkdir(exist_ok=True)

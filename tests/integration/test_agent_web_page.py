@@ -741,3 +741,15 @@ def test_log_and_report_are_saved_as_files(browser: httpx.Client, path: str, nam
     answer = browser.get(f"/log/{path}")
     assert answer.status_code == 200
     assert answer.headers["content-disposition"] == f'attachment; filename="pleb-agent-{name}"'
+
+
+def test_the_card_leads_to_what_the_model_does(server, browser):
+    agent = server.agent
+    assert "See what the model does" not in browser.get("/projects").text
+    page = "https://train.example/projects/words?from=3#showcase&reader=<b>"
+    agent.reader.shown["projects"] = [page_agent.project(showcase=page)]
+    shown = browser.get("/projects").text
+    assert f'href="{page.replace("&", "&amp;").replace("<b>", "&lt;b&gt;")}"' in shown
+    assert ">See what the model does<" in shown
+    agent.reader.shown["projects"] = [page_agent.project(showcase=page, showcase_since_ours=True)]
+    assert "before your work and now" in browser.get("/projects").text

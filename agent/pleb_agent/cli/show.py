@@ -92,6 +92,9 @@ def project_lines(projects: list[dict[str, Any]]) -> list[str]:
             lines.append(f"    {project['problem']}")
         if line := _sources(counters):
             lines.append(f"    {line}")
+        if showcase := project.get("showcase"):
+            when = ", before your work and now" if project.get("showcase_since_ours") else ""
+            lines.append(f"    what the model does{when}: {showcase.partition('#')[0]}")
         if project.get("own_data"):
             folder = project.get("own_folder")
             said = f"trains on your data in {folder}" if folder else "no folder with your data"

@@ -105,6 +105,7 @@ class JournalReader:
         metadata = self.metadata(row)
         ends_at = metadata.delegation.expires_at
         notice = None if problem else permission_notice(ends_at, system_clock())
+        showcase, since_ours = self._showcase_of(row, metadata)
         return ProjectView(
             project=row.name,
             title=metadata.title or row.name,
@@ -131,6 +132,8 @@ class JournalReader:
             family=row.family,
             own_data=metadata.data.own is not None,
             own_folder=self._journal.own_folder(row.id),
+            showcase=showcase,
+            showcase_since_ours=since_ours,
         )
 
     def open(self) -> list[AssignmentView]:
@@ -194,14 +197,28 @@ class JournalReader:
 
         Of a private project it has by what this PC reads it, which only the browser sees.
         """
+        return self._address(row, "", f"unit-{unit}" if unit else "")
+
+    def _showcase_of(self, row: ProjectRow, metadata: ProjectMetadata) -> tuple[str, bool]:
+        """Return where the page shows what the model does, and whether beside our beginning.
+
+        That is the version before the first one of this epoch that has a unit of this PC. The
+        address is empty if the project shows nothing.
+        """
+        if metadata.showcase is msgspec.UNSET:
+            return "", False
+        ours = self._journal.our_versions(row.id)
+        query = f"?from={max(0, ours[0] - 1)}" if ours else ""
+        return self._address(row, query, "showcase"), bool(ours)
+
+    def _address(self, row: ProjectRow, query: str, mark: str) -> str:
         name = row.host_key_file
         if name not in self._readers:
             with suppress(InputError):
                 reading = self._keys.reading(name)
                 self._readers[name] = "" if reading is None else f"reader={reading.reader}"
-        marks = [f"unit-{unit}" if unit else "", self._readers.get(name, "")]
-        shown = "&".join(filter(None, marks))
-        return f"{row.base_url}/projects/{row.name}" + (f"#{shown}" if shown else "")
+        shown = "&".join(filter(None, [mark, self._readers.get(name, "")]))
+        return f"{row.base_url}/projects/{row.name}{query}" + (f"#{shown}" if shown else "")
 
     def _account(self, key_file: str) -> str:
         """The fingerprint of an account's key; empty if it cannot be read (doctor says why)."""

@@ -122,6 +122,10 @@ class ProjectView(View, frozen=True):
     """Whether it trains on data of the user's own."""
     own_folder: str = ""
     """The folder with them; empty: none is chosen."""
+    showcase: str = ""
+    """Where the project's page shows what the model says or sees; empty: it does not."""
+    showcase_since_ours: bool = False
+    """Whether beside the version before the first one that has a unit of this PC."""
 
 
 class DeviceView(View, frozen=True):

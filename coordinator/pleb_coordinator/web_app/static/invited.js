@@ -8,7 +8,7 @@
   const secret = parts.find((part) => /^(invite|reader)=/.test(part));
   if (!secret) return;
   const rest = parts.filter((part) => part !== secret).join("&");
-  history.replaceState(null, "", location.pathname + (rest ? "#" + rest : ""));
+  history.replaceState(null, "", location.pathname + location.search + (rest ? "#" + rest : ""));
   const place = document.getElementById("missing").dataset.join;
   const answer = await fetch(place, {
     method: "POST",
