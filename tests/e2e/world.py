@@ -243,11 +243,14 @@ class World:
         access: Access = "public",
         new_epoch: bool = False,
         mirrors: Sequence[str] = (),
+        uploads: str = "",
     ) -> str:
         """Publish as a researcher would and return the attach link."""
         metadata, blobs = checked(project)
         if mirrors:
             metadata = msgspec.structs.replace(metadata, mirrors=list(mirrors))
+        if uploads:
+            metadata = msgspec.structs.replace(metadata, uploads=uploads)
         if quorum is not None:
             round_ = msgspec.structs.replace(metadata.round, quorum=quorum)
             metadata = msgspec.structs.replace(metadata, round=round_)
