@@ -10,7 +10,9 @@ import pytest
 from pleb_coordinator.core.records import Showing
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.parts import blob_of
+from pleb_shared.protocol.report import EvaluationResult
 from pleb_shared.protocol.showcase import (
     Card,
     CardExample,
@@ -23,6 +25,7 @@ from pleb_shared.protocol.showcase import (
     ShownText,
     TextInput,
 )
+from pleb_shared.protocol.unit import UnitKind
 from tests.integration.served import Served, served
 from tests.integration.steps_world import BUFFERS, graph
 from tests.system.chromium import chromium
@@ -158,4 +161,36 @@ def test_a_reader_chooses_the_version_to_compare_with(
     assert "Version 4" in browser.text("showcase")
     assert "Version 1" not in browser.text("showcase")
     assert browser.text_of("#showcase [aria-current]") == "4"
+    assert browser.complaints() == []
+
+
+def is_told(coordinator: Served, browser: Browser, words: str) -> bool:
+    """Whether the page says so; statuses are read again at a commit half a second later."""
+    world = coordinator.world
+    world.clock.now += 1
+    with world.store.write() as tx:
+        tx.events.add(1, world.clock.now, "looked")
+    return words in browser.text("showcase")
+
+
+def test_what_a_new_version_says_appears_by_itself(coordinator: Served, browser: Browser) -> None:
+    world, showcase = coordinator.world, publish(coordinator, PICTURES, 2)
+    trusted = world.volunteer("trusted", role=Role.TRUSTED)
+    browser.driver.get(f"http://127.0.0.1:{coordinator.port}/projects/tiny")
+    browser.driver.execute_script("window.unreloaded = true")
+    assert "once it has evaluated" in browser.text("showcase")
+    for version in (0, 1):
+        evaluations = 0
+        while not evaluations:
+            for manifest in world.ask(trusted)[0]:
+                result = None
+                if manifest.unit.kind is UnitKind.EVALUATE:
+                    shown = answer(showcase, manifest.unit.version)
+                    result = EvaluationResult(metrics={"loss": 1.0}, examples=8, showcase=shown)
+                    evaluations += 1
+                world.answer(trusted, manifest, result)
+            world.run()
+        browser.wait(lambda said=f"Version {version}": is_told(coordinator, browser, said))
+    assert "version 0 got" in browser.text("showcase")
+    assert browser.driver.execute_script("return window.unreloaded") is True
     assert browser.complaints() == []

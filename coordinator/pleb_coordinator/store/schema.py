@@ -502,7 +502,12 @@ Table("admin_sessions", metadata, *_columns(AdminSession, keys="token_hash"))
 
 Table("evaluations", metadata, *_columns(Evaluation, keys="project epoch version"))
 
-Table("showings", metadata, *_columns(Showing, keys="project epoch version"))
+Table(
+    "showings",
+    metadata,
+    *_columns(Showing, keys="project epoch version"),
+    Index("showings_of_card", "project", "epoch", "card", "version"),
+)
 
 Table("audit", metadata, *_columns(AuditEntry, keys="seq"), sqlite_autoincrement=True)
 

@@ -10,6 +10,7 @@
   const points = new Map();
   let epoch = null;
   let said = null;
+  let measured = null; // the newest version that was evaluated, and so shows what it does
 
   function setText(id, value) {
     const element = byId(id);
@@ -73,6 +74,10 @@
     byId("progress").max = status.versions_planned;
     setText("target-sentence", targetSentence(status));
     announce(status);
+    if (measured !== status.metrics_version) {
+      byId("showcase").dispatchEvent(new CustomEvent("pleb:changed"));
+    }
+    measured = status.metrics_version;
     draw();
   }
 
@@ -86,7 +91,7 @@
   function fetchLists() {
     due ??= setTimeout(() => {
       due = null;
-      for (const part of [live, byId("showcase")]) part.dispatchEvent(new CustomEvent("pleb:changed"));
+      live.dispatchEvent(new CustomEvent("pleb:changed"));
     }, 1000);
   }
 

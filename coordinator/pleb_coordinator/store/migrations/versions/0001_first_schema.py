@@ -84,6 +84,9 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("made_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("project", "epoch", "version"),
     )
+    op.create_index(
+        "showings_of_card", "showings", ["project", "epoch", "card", "version"], unique=False
+    )
     op.create_table(
         "events",
         sa.Column("seq", INTEGER, nullable=False),
