@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -190,7 +191,7 @@ def test_what_a_new_version_says_appears_by_itself(coordinator: Served, browser:
                     evaluations += 1
                 world.answer(trusted, manifest, result)
             world.run()
-        browser.wait(lambda said=f"Version {version}": is_told(coordinator, browser, said))
+        browser.wait(partial(is_told, coordinator, browser, f"Version {version}"))
     assert "version 0 got" in browser.text("showcase")
     assert browser.driver.execute_script("return window.unreloaded") is True
     assert browser.complaints() == []
