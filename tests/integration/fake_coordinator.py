@@ -27,6 +27,7 @@ from pleb_coordinator.api.blob_files import parse_range
 from pleb_project.publish.sealed import sealed_draft
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.direct import DirectPart, DirectParts
 from pleb_shared.protocol.ids import AttachLink, digest_of
 from pleb_shared.protocol.lan import lan_key, lan_period
 from pleb_shared.protocol.limits import LIMITS
@@ -174,6 +175,8 @@ class FakeCoordinator:
         self.given: dict[int, Given] = {}
         self.units: deque[Unit] = deque()
         self.uploads: dict[str, tuple[int, bytearray]] = {}
+        self.patched: list[int] = []
+        """Where parts of uploads began that came here."""
         self.requests: list[WorkRequest] = []
         self.blob_requests: list[str] = []
         self.faults = Faults()
@@ -631,6 +634,7 @@ def _upload_routes(coordinator: FakeCoordinator, endpoint) -> list[Route]:
     async def patch(request: Request) -> Response:
         part = await request.body()
         offset = int(request.headers["upload-offset"])
+        coordinator.patched.append(offset)
         if faults.cut_uploads:
             faults.cut_uploads -= 1
             coordinator.upload_part(request.path_params["token"], offset, part[: len(part) // 2])
@@ -638,7 +642,22 @@ def _upload_routes(coordinator: FakeCoordinator, endpoint) -> list[Route]:
         done = coordinator.upload_part(request.path_params["token"], offset, part)
         return Response(status_code=204, headers=_upload_headers(*done))
 
+    async def direct_parts(request: Request) -> Response:
+        number, got = coordinator.find_upload(request.path_params["token"])
+        size, step = delta_of(coordinator.given[number].report).size, LIMITS.direct_part_bytes
+        places = range(len(got), size, step) if coordinator.metadata.uploads else ()
+        parts = [DirectPart(size=min(step, size - at), query=f"signed={at}") for at in places]
+        return Response(strict_json.encode(DirectParts(offset=len(got), parts=parts)))
+
+    async def landed(request: Request) -> Response:
+        number, got = coordinator.find_upload(request.path_params["token"])
+        if len(got) != delta_of(coordinator.given[number].report).size:
+            raise Refusal(RefusalCode.WRONG_OFFSET, "Not all of it is there.")
+        return Response(status_code=204, headers=_upload_headers(len(got), True))
+
     return [
+        Route("/uploads/{token}/parts", endpoint(direct_parts)),
+        Route("/uploads/{token}/landed", endpoint(landed), methods=["POST"]),
         Route("/uploads/{token}", endpoint(patch), methods=["PATCH"]),
         Route("/uploads/{token}", endpoint(head), methods=["HEAD"]),
     ]

@@ -9,6 +9,7 @@ import httpx
 import msgspec
 import pytest
 
+from pleb_coordinator.admin.public_bucket import fault_of_public
 from pleb_coordinator.blobs.s3 import S3Blobs
 from pleb_coordinator.blobs.signing import UploadSigner
 from pleb_coordinator.blobs.store import DamagedPartError
@@ -244,3 +245,22 @@ def test_signing_needs_an_address_and_a_key(monkeypatch):
     assert "Credential=id%2F" in query
     assert "X-Amz-Security-Token=a%20session%2F%3D" in query
     assert msgspec.convert({"size": 5, "query": query}, DirectPart).query == query
+
+
+def test_doctor_tries_the_address_for_hosts():
+    server, lax = shared_nanio(), shared_s3()
+    name, other = server.new_bucket(), server.new_bucket()
+    blobs = S3Blobs(f"s3://{name}/pleb", endpoint=server.endpoint, region="us-east-1", **KEYS)
+
+    def fault(address, blobs=blobs, **given):
+        signer = UploadSigner(address, **{**KEYS, "region": "us-east-1", **given})
+        return fault_of_public(blobs, signer)
+
+    assert fault(f"{server.endpoint}/{name}/pleb") == ""
+    assert list(blobs.stored(FileKind.BLOB)) == []
+    assert "one place" in fault(f"{server.endpoint}/{other}/pleb")
+    assert "answers 403" in fault(f"{server.endpoint}/{name}/pleb", secret_access_key="wrong")
+    assert "from here" in fault(f"http://127.0.0.1:{free_port()}/{name}/pleb")
+    name = lax.new_bucket()
+    there = S3Blobs(f"s3://{name}/pleb", endpoint=lax.endpoint, region="us-east-1", **KEYS)
+    assert "more bytes than were signed" in fault(f"{lax.endpoint}/{name}/pleb", there)

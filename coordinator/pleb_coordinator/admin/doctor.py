@@ -15,6 +15,7 @@ import msgspec
 
 from pleb_coordinator.admin.access import running_server
 from pleb_coordinator.admin.command import Command, Desk, Value
+from pleb_coordinator.admin.public_bucket import fault_of_public
 from pleb_coordinator.core.permission import permission_warning
 from pleb_coordinator.core.records import FileKind
 from pleb_coordinator.core.voices import voices
@@ -208,15 +209,18 @@ def _port(desk: Desk, host: str, port: int) -> Check:
 
 
 def _bucket(home: Home, config: CoordinatorConfig, most: int) -> Check:
-    """Reread and rehash up to `most` blobs of a bucket."""
+    """Reread and rehash up to `most` blobs of a bucket; try its address for hosts."""
     try:
         found = open_blobs(home, config)
         found.check()
         names = [name for name, _ in islice(found.stored(FileKind.BLOB), most)]
         for name in names:
             found.get(name)
+        fault = "" if found.signer is None else fault_of_public(found, found.signer)
     except PlebError as error:
         return Check("blobs", good=False, found=str(error))
+    if fault:
+        return Check("blobs", good=False, found=fault)
     return Check("blobs", good=True, found=f"{len(names)} of {config.blobs} were rehashed")
 
 
