@@ -503,6 +503,8 @@ class FileKind(StrEnum):
     BLOB = "blob"
     DELTA = "delta"
     UPLOAD = "upload"
+    LATE_UPLOAD = "late_upload"
+    """What its host has put there after the upload's end."""
 
 
 class Tombstone(Record, frozen=True):

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pleb_coordinator.core.records import FileKind
-from pleb_coordinator.steps.files import release_blobs, remove_delta, upload_useless_at
+from pleb_coordinator.steps.files import release_blobs, remove_delta, remove_upload
 
 if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
@@ -25,7 +24,7 @@ def remove_some(store: Store, deps: Deps, project: int) -> bool:
     with store.write() as tx:
         for token in tx.removal.open_uploads(project):
             tx.uploads.remove(token)
-            tx.tombstones.add(FileKind.UPLOAD, token, upload_useless_at(deps))
+            remove_upload(tx, deps, token)
         deltas = tx.removal.deltas(project, _BATCH)
         for assignment in deltas:
             remove_delta(tx, deps, assignment)

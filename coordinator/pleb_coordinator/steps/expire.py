@@ -15,7 +15,7 @@ from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentSt
 from pleb_coordinator.core.records import FileKind, Fleet, Purpose
 from pleb_coordinator.core.unit_state import UnitEvent
 from pleb_coordinator.steps.anchor import TRUSTED_SEEN_SECONDS
-from pleb_coordinator.steps.files import upload_useless_at
+from pleb_coordinator.steps.files import remove_upload
 from pleb_coordinator.steps.outcome import expire_lease
 from pleb_coordinator.store.assignments import Judgement
 from pleb_coordinator.store.background import CLAIM_SECONDS
@@ -100,7 +100,7 @@ def expire_uploads(tx: Transaction, deps: Deps, _: bool) -> int:
     now = deps.clock()
     expired = tx.uploads.take_expired(now, _BATCH)
     for token, assignment in expired:
-        tx.tombstones.add(FileKind.UPLOAD, token, upload_useless_at(deps))
+        remove_upload(tx, deps, token)
         if assignment is not None:
             # a process killed after `check_upload` has left a delta that no row refers to; one
             # that is still running may be about to

@@ -30,7 +30,7 @@ __all__ = [
     "lost_blobs",
     "release_blobs",
     "remove_delta",
-    "upload_useless_at",
+    "remove_upload",
 ]
 
 _LONGEST_PART_SECONDS: Final = 3600.0
@@ -103,13 +103,16 @@ def keep_less(tx: Transaction, deps: Deps, row: VersionRow, **changes: Any) -> N
     release_blobs(tx, deps, released)
 
 
-def upload_useless_at(deps: Deps) -> float:
-    """Return from when on nothing more can come of an upload that has ended.
+def remove_upload(tx: Transaction, deps: Deps, token: str) -> None:
+    """Remove the bytes of an upload that has ended: now, and again once no more can come.
 
-    That is now, unless its host may have signatures by which it puts parts into the bucket.
+    Its host may have signatures by which it puts parts into the bucket.
     """
-    later = 0.0 if deps.blobs.signer is None else SIGNED_SECONDS + _LONGEST_PART_SECONDS
-    return deps.clock() + later
+    now = deps.clock()
+    tx.tombstones.add(FileKind.UPLOAD, token, now)
+    if deps.blobs.signer is not None:
+        no_more_at = now + SIGNED_SECONDS + _LONGEST_PART_SECONDS
+        tx.tombstones.add(FileKind.LATE_UPLOAD, token, no_more_at)
 
 
 def remove_delta(tx: Transaction, deps: Deps, assignment: int) -> None:

@@ -100,7 +100,7 @@ def delete_files(deps: Deps, deletion: Deletion) -> None:
                 deps.blobs.delete(tombstone.name)
             case FileKind.DELTA:
                 deps.blobs.delete_delta(int(tombstone.name))
-            case FileKind.UPLOAD:
+            case FileKind.UPLOAD | FileKind.LATE_UPLOAD:
                 deps.blobs.drop_upload(tombstone.name)
 
 

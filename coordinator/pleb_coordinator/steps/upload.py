@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Final
 from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.records import FileKind, StoredDelta
 from pleb_coordinator.steps.access import ProjectBlobs, blobs_of
-from pleb_coordinator.steps.files import upload_useless_at
+from pleb_coordinator.steps.files import remove_upload
 from pleb_coordinator.steps.outcome import refuse_result, store_result, unpacked_parts
 from pleb_coordinator.store.assignments import Commitment
 from pleb_shared.errors import EncodingError, Refusal, RefusalCode
@@ -148,7 +148,7 @@ def finish_upload(tx: Transaction, deps: Deps, upload: Upload, sealed: str = "")
     if not tx.uploads.complete(upload.token) or upload.assignment is None:
         return
     now = deps.clock()
-    _remove_bytes(tx, deps, upload)
+    remove_upload(tx, deps, upload.token)
     assignment = tx.assignments.get(upload.assignment)
     # the epoch may have ended meanwhile
     current = assignment.epoch == tx.projects.get(assignment.project).epoch
@@ -188,14 +188,10 @@ def refuse_upload(
 ) -> None:
     """Close an upload whose bytes cannot be used; a delta's unit goes to another host."""
     tx.uploads.remove(upload.token)
-    _remove_bytes(tx, deps, upload)
+    remove_upload(tx, deps, upload.token)
     if upload.assignment is None:
         return
     assignment = tx.assignments.get(upload.assignment)
     if assignment.state in _AWAITED:
         is_told = upload.landed_at is None  # else its host hears of it with its next request
         refuse_result(tx, deps.clock(), assignment, refusal, is_told=is_told)
-
-
-def _remove_bytes(tx: Transaction, deps: Deps, upload: Upload) -> None:
-    tx.tombstones.add(FileKind.UPLOAD, upload.token, upload_useless_at(deps))
