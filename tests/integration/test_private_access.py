@@ -584,12 +584,12 @@ def test_a_result_that_is_uploaded_lies_sealed_and_is_copied_as_it_lies(tmp_path
             assert (assignment, digest) == (manifest.assignment, digest_of(raw))
             assert isinstance(report.result, DeltaResult)
             opened = blobs_of(world.deps, project)
-            assert digest_of(opened.delta(stored)) == report.result.digest
-            assert bytes(opened.delta_view(stored, report.result.digest)) == opened.delta(stored)
+            assert digest_of(opened.delta_view(stored, None)) == report.result.digest
+            assert opened.delta_view(stored, report.result.digest).readonly
             with pytest.raises(Refusal, match="damaged"):
                 opened.delta_view(stored, "0" * 64)
             world.deps.blobs.put_delta(manifest.assignment, raw[:-1] + b"x")
             with pytest.raises(Refusal, match="damaged"):
-                opened.delta(stored)
+                opened.delta_view(stored, None)
 
     asyncio.run(story())

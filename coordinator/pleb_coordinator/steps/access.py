@@ -247,24 +247,28 @@ class ProjectBlobs:
             self.blobs.put_delta_file(assignment, sealed)
         return hasher.hexdigest()
 
-    def delta(self, stored: StoredDelta) -> bytes:
-        """Return a result's bytes."""
-        return self._unsealed(self.blobs.delta(stored), stored)
-
     def delta_view(self, stored: StoredDelta, digest: str | None) -> memoryview:
-        """Return a result's bytes; sealed ones are in memory. As the store's in all else."""
+        """Return a result's bytes; those that are sealed are opened in memory. Else as the store's.
+
+        Raises:
+            Refusal: `unknown_blob`: also what is sealed with another secret.
+        """
         if self.deltas is None:
             return self.blobs.delta_view(stored, digest)
-        view = memoryview(self._unsealed(bytes(self.blobs.delta_view(stored, None)), stored))
-        return checked_delta(view, stored, digest)
-
-    def _unsealed(self, data: bytes, stored: StoredDelta) -> bytes:
-        if self.deltas is None:
-            return data
+        view = self.blobs.delta_view(stored, None)
         try:
-            return unseal(data, {self.deltas.id: self.deltas})
+            sealed = SealedBlob(
+                lambda start, end: bytes(view[start:end]),
+                len(view),
+                {self.deltas.id: self.deltas},
+            )
+            opened, end = bytearray(sealed.size), 0
+            for part in sealed.parts():
+                opened[end : end + len(part)] = part
+                end += len(part)
         except TrustError as error:
             raise missing_delta(stored, "damaged, or sealed with another secret,") from error
+        return checked_delta(memoryview(opened).toreadonly(), stored, digest)
 
     def _opened(self, digest: str) -> SealedBlob:
         read = partial(self.blobs.read, digest)

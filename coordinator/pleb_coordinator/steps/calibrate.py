@@ -192,7 +192,7 @@ def _conclude(tx: Transaction, project: Project) -> None:
 def _as_delta(deps: Deps, project: Project, stored: StoredDelta) -> Tensors:
     """Return a calibration as it would decode if it had been sent as a training delta."""
     metadata = project.metadata
-    data = blobs_of(deps, project).delta(stored)
+    data = blobs_of(deps, project).delta_view(stored, None)
     trained = training_format(metadata, metadata.calibration.chunk)
     exact = delta_format(metadata, calibration_unit(metadata)).decode(data)
     return trained.decode(trained.encode(exact))

@@ -153,7 +153,8 @@ def compute(deps: Deps, found: UnitResults) -> Findings:
     encoding = delta_format(found.project.metadata, found.unit)
     blobs = blobs_of(deps, found.project)
     decoded = {
-        digest: encoding.decode(blobs.delta(stored)) for digest, stored in found.deltas.items()
+        digest: encoding.decode(blobs.delta_view(stored, None))
+        for digest, stored in found.deltas.items()
     }
     key = sketch_key(deps.secret, found.project.id, found.unit.epoch)
     features = {
