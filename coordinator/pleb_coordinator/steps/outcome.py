@@ -76,12 +76,14 @@ def unpacked_delta(encoding: DeltaFormat, packed: bytes, digest: str) -> bytes:
         Refusal: `wrong_digest`: it is not, or it cannot be unpacked, as if damaged on the way.
         EncodingError: the host has committed to what is no delta of this model.
     """
-    delta = b"".join(unpacked_parts(encoding, [packed], digest))
+    delta = b"".join(unpacked_parts(encoding, [packed], len(packed), digest))
     encoding.check(delta)
     return delta
 
 
-def unpacked_parts(encoding: DeltaFormat, parts: Iterable[bytes], digest: str) -> Iterator[bytes]:
+def unpacked_parts(
+    encoding: DeltaFormat, parts: Iterable[bytes], packed_bytes: int, digest: str
+) -> Iterator[bytes]:
     """Yield the delta that came packed in `parts`; its numbers are not checked.
 
     It is what the host has committed to only if the iterator ends.
@@ -91,7 +93,7 @@ def unpacked_parts(encoding: DeltaFormat, parts: Iterable[bytes], digest: str) -
     """
     hasher = hashlib.sha256()
     try:
-        for part in encoding.unpack_parts(parts):
+        for part in encoding.unpack_parts(parts, packed_bytes):
             hasher.update(part)
             yield part
     except EncodingError as error:

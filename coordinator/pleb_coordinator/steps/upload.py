@@ -121,7 +121,7 @@ def check_upload(
         return ""
     with deps.blobs.temporary() as file:
         parts = deps.blobs.upload_parts(upload.token, upload.size)
-        for part in unpacked_parts(encoding, parts, upload.digest):
+        for part in unpacked_parts(encoding, parts, upload.size, upload.digest):
             file.write(part)
         encoding.check_read(partial(_read, file))
         return (blobs or ProjectBlobs(deps.blobs, {})).put_delta_file(upload.assignment, file)

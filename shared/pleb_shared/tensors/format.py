@@ -46,7 +46,7 @@ from pleb_shared.protocol.project import CodecName, ModelSpec, TensorSpec, eleme
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.chunk_view import chunk_view
 from pleb_shared.tensors.layout import NUMPY_DTYPES, Tensors
-from pleb_shared.tensors.packing import unpack, unpack_parts
+from pleb_shared.tensors.packing import unpack_parts
 from pleb_shared.tensors.quantize import dequantize, dequantize_parts, quantize_parts
 
 if TYPE_CHECKING:
@@ -100,19 +100,21 @@ class DeltaFormat:
         Raises:
             EncodingError: `wrong_size` or `malformed`, before more is unpacked than a delta has.
         """
-        if len(data) > self.packed_most:
-            message = f"The packed delta has {len(data)} bytes; {self.packed_most} are allowed."
-            raise EncodingError(RefusalCode.WRONG_SIZE, message)
-        return unpack(data, self.size)
+        return b"".join(self.unpack_parts([data], len(data)))
 
-    def unpack_parts(self, parts: Iterable[bytes]) -> Iterator[bytes]:
+    def unpack_parts(
+        self, parts: Iterable[bytes | memoryview], packed_bytes: int
+    ) -> Iterator[bytes]:
         """Yield the encoded delta that came packed in `parts`, a mebibyte at once at most.
 
-        It is a delta only if the iterator ends.
+        It is a delta only if the iterator ends. `packed_bytes`: what the parts have together.
 
         Raises:
-            EncodingError: as `unpack`.
+            EncodingError: as `unpack`; `wrong_size` before any part is looked at.
         """
+        if packed_bytes > self.packed_most:
+            message = f"The packed delta has {packed_bytes} bytes; {self.packed_most} are allowed."
+            raise EncodingError(RefusalCode.WRONG_SIZE, message)
         return unpack_parts(parts, self.size)
 
     def encode(self, delta: Tensors) -> bytes:

@@ -19,7 +19,7 @@ from pleb_shared.errors import EncodingError, RefusalCode
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["pack", "unpack", "unpack_parts"]
+__all__ = ["pack", "unpack_parts"]
 
 _WINDOW_BITS: Final = 15
 _MEMORY_LEVEL: Final = 9
@@ -35,11 +35,6 @@ def pack(data: bytes) -> bytes:
         1, zlib.DEFLATED, _WINDOW_BITS, _MEMORY_LEVEL, strategy=zlib.Z_HUFFMAN_ONLY
     )
     return packer.compress(data) + packer.flush()
-
-
-def unpack(data: bytes | memoryview, size: int) -> bytes:
-    """Return the `size` bytes that the zlib stream `data` holds. Raises as `unpack_parts`."""
-    return b"".join(unpack_parts([data], size))
 
 
 def unpack_parts(parts: Iterable[bytes | memoryview], size: int) -> Iterator[bytes]:

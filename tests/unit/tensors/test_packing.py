@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import tracemalloc
 import zlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,7 +17,11 @@ from pleb_shared.protocol.codec import packed_most
 from pleb_shared.protocol.project import ModelSpec, TensorSpec
 from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.format import DeltaFormat
-from pleb_shared.tensors.packing import pack, unpack
+from pleb_shared.tensors.packing import pack, unpack_parts
+
+
+def unpack(data, size):
+    return b"".join(unpack_parts([data], size))
 
 
 def code_of(data, size):
@@ -51,6 +57,31 @@ def test_junk_is_refused_whatever_it_is(data, size):
         return
     assert zlib.decompress(data) == found
     assert len(found) == size
+
+
+@given(st.binary(max_size=3000), st.lists(st.integers(0, 3000), max_size=6), st.booleans())
+def test_it_comes_in_any_parts(data, cuts, is_wrong):
+    packed = pack(data) + b"x" * is_wrong
+    ends = sorted({*(cut for cut in cuts if cut < len(packed)), 0, len(packed)})
+    parts = [packed[start:end] for start, end in pairwise(ends)]
+    if is_wrong:
+        with pytest.raises(EncodingError):
+            list(unpack_parts(parts, len(data)))
+    else:
+        assert b"".join(unpack_parts(parts, len(data))) == data
+
+
+def test_a_large_one_is_never_whole_in_the_memory():
+    data = np.random.default_rng(0).bytes(20_000_000)
+    packed = pack(data)
+    tracemalloc.start()
+    hasher = hashlib.sha256()
+    for part in unpack_parts((packed[at : at + 10**6] for at in range(0, 10**8, 10**6)), len(data)):
+        hasher.update(part)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert hasher.digest() == hashlib.sha256(data).digest()
+    assert most < 5_000_000
 
 
 def test_a_bomb_costs_no_more_memory_than_a_delta():
