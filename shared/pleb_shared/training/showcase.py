@@ -79,7 +79,7 @@ def show(
         before_run()
         inputs = {n: torch.from_numpy(array).to(graph.device) for n, array in arrays.items()}
         found = graph.run(tensors, tensors, inputs, NodeDraws(_SEED, 0))[f"{OUTPUT}/predictions"]
-        return found.double().cpu().numpy()
+        return found.float().cpu().double().numpy()  # some devices have no float64
 
     if showcase.kind == "text":
         return ShownText(card=showcase.card.digest, tokens=_continued(run, metadata, showcase))
