@@ -8,6 +8,8 @@ import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from msgspec.structs import replace as replace_struct
+
 from pleb_agent.blobs.standing import Standings
 from pleb_agent.cache.blob_cache import BlobCache
 from pleb_agent.client.coordinator import CoordinatorClient
@@ -17,6 +19,7 @@ from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.readings import Readings
 from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.keys import KeyStore
+from pleb_agent.lan.internet import InternetSharing
 from pleb_agent.lan.sharing import LanSharing
 from pleb_agent.loop.agent_loop import AgentLoop
 from pleb_agent.loop.attach import Attaching
@@ -43,6 +46,7 @@ class Agent:
         self.journal = Journal(home / "journal.sqlite")
         self.cache = BlobCache(home / "cache", 10**7)
         self.lan: LanSharing | None = None
+        self.internet: InternetSharing | None = None
 
     def share(self) -> LanSharing:
         """Share with the agents of the local network; `lan.run` has to run."""
@@ -56,6 +60,19 @@ class Agent:
             CLOCK,
         )
         return self.lan
+
+    def share_on_internet(self) -> InternetSharing:
+        """Share with hosts that the coordinator names; `internet.run` has to run."""
+        self.preferences = replace_struct(self.preferences, internet_sharing=True)
+        self.internet = InternetSharing(
+            secrets.token_bytes(8),
+            self.network,
+            Standings(),
+            lambda: self.preferences,
+            lambda: self.readings,
+            CLOCK,
+        )
+        return self.internet
 
     def make_client(self, link):
         return CoordinatorClient(
@@ -89,6 +106,7 @@ class Agent:
             most_wait_seconds=self.most_wait_seconds,
             rest_seconds=self.rest_seconds,
             lan=self.lan,
+            internet=self.internet,
         )
 
     def side_by_side(self, engines, units=None, listener=None) -> SideBySide:

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from benchmarks.lan_host import LanHost
 from pleb_agent.blobs.source import SourceKind
 from pleb_agent.client.network import NO_LIMITS
-from pleb_agent.lan import sharing
+from pleb_agent.lan import peer_blobs, sharing
 from pleb_agent.lan.neighbours import Neighbour
 from pleb_agent.lan.peer_source import PeerSource
 from pleb_agent.program.http_server import HttpServer
@@ -224,7 +224,7 @@ def test_what_is_asked_for_is_bounded(tmp_path):
         async with Coordinator().serving() as url, hosts(url, tmp_path, 1) as [one]:
             await fetch(one)
             near = Neighbour(one.lan._peer, "127.0.0.1", one.lan.port, (KEY,), 0.0)
-            source = PeerSource(near, KEY, (b"12345678", 9), NO_LIMITS, time.time)
+            source = PeerSource(near, KEY, (b"12345678", lambda: 9), NO_LIMITS, time.time)
             found = await source.have([blob.digest for blob in BLOBS])
             assert sorted(found.whole) == sorted(blob.digest for blob in BLOBS)
             unknown = blob_of(b"of no project")
@@ -328,15 +328,15 @@ def test_agents_of_a_project_share_its_shards_and_versions(tmp_path):
 
 
 def test_what_is_remembered_of_neighbours_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(sharing, "_MOST_HELD", 5)
+    monkeypatch.setattr(peer_blobs, "_MOST_HELD", 5)
 
     async def story():
         async with Coordinator().serving() as url, hosts(url, tmp_path, 1) as [one]:
             near = Neighbour(one.lan._peer, "127.0.0.1", one.lan.port, (KEY,), 0.0)
-            source = PeerSource(near, KEY, (b"12345678", 9), NO_LIMITS, time.time)
+            source = PeerSource(near, KEY, (b"12345678", lambda: 9), NO_LIMITS, time.time)
             for number in range(30):
                 await source.have([f"{number:064x}"])
-                assert len(one.lan._held) <= 11
+                assert len(one.lan._blobs._held) <= 11
             await source.close()
 
     asyncio.run(story())

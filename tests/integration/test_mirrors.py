@@ -342,7 +342,8 @@ def test_what_hosts_received_is_added_up_once(world):
         assert tx.projects.received(project.id) == {"coordinator": 3, "mirrors": 7}
     status = ReceivedStatus(coordinator=3_000_000, mirrors=7_000_000)
     assert shown_received(status) == (
-        "10.0 MB, 70 % from mirrors, 0 % from other volunteers, 30 % from the coordinator"
+        "10.0 MB, 70 % from mirrors, 0 % from PCs near by, 0 % from other volunteers, "
+        "30 % from the coordinator"
     )
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"peers": 2**41}, Received)

@@ -24,7 +24,7 @@ from pleb_agent.client.network import Network
 from pleb_agent.control.controller import Autostart, Controller
 from pleb_agent.control.hooks import Hooks
 from pleb_agent.control.household_control import HouseholdControl
-from pleb_agent.control.journal_reader import JournalReader
+from pleb_agent.control.journal_reader import JournalReader, message_of
 from pleb_agent.control.live_preferences import LivePreferences, worker_settings
 from pleb_agent.control.live_rules import LiveRules
 from pleb_agent.control.notifier import ChangeNotifier
@@ -33,9 +33,10 @@ from pleb_agent.control.own_data import OwnDataControl
 from pleb_agent.control.packages import Packages
 from pleb_agent.control.reports import Reports
 from pleb_agent.control.status_reader import StatusReader
-from pleb_agent.control.views import SharingView
+from pleb_agent.control.views import InternetView, SharingView
 from pleb_agent.core.devices import CPU
 from pleb_agent.core.history import EventKind
+from pleb_agent.core.network_rules import reached_sentence
 from pleb_agent.core.preference_table import changed
 from pleb_agent.core.presets import with_preset
 from pleb_agent.core.sentence import say
@@ -44,6 +45,7 @@ from pleb_agent.desktop.display import display_address
 from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.keys import KeyStore
 from pleb_agent.lan.household import Household
+from pleb_agent.lan.internet import InternetSharing
 from pleb_agent.lan.sharing import LanSharing
 from pleb_agent.loop.attach import Attaching
 from pleb_agent.loop.files import clean_work_dir
@@ -206,6 +208,14 @@ class _Agentd:
             system_clock,
             self._household,
         )
+        self._internet = InternetSharing(
+            peer,
+            self._network,
+            self._standings,
+            self._preferences,
+            self._readings.read,
+            system_clock,
+        )
         self._household.on_change = self._lan.look_again
         listener = _LoopListener(self._notifier, self._notifications)
         services = [self._services(device) for device in self._engines]
@@ -324,6 +334,7 @@ class _Agentd:
             draw=system_draw,
             standings=self._standings,
             lan=self._lan,
+            internet=self._internet,
             packages=lambda: self._engines[device].packages,
         )
 
@@ -365,9 +376,18 @@ class _Agentd:
         )
 
     def _sharing(self) -> SharingView | None:
-        if not self._lan.port:
+        internet = self._internet
+        if not self._lan.port and not internet.port:
             return None
-        return SharingView(neighbours=self._lan.neighbours, sent_bytes=self._lan.sent_bytes)
+        beyond = None
+        if internet.port:
+            message = message_of(reached_sentence(internet.port, internet.reached))
+            beyond = InternetView(
+                others=internet.neighbours, sent_bytes=internet.sent_bytes, message=message
+            )
+        return SharingView(
+            neighbours=self._lan.neighbours, sent_bytes=self._lan.sent_bytes, internet=beyond
+        )
 
     def _companions(self) -> list[Coroutine[None, None, None]]:
         """Return what runs next to the loop."""
@@ -377,6 +397,7 @@ class _Agentd:
             self._units.finish_then_pause(self._overrides, self._has_work),
             self.packages.check_regularly(),
             self._lan.run(),
+            self._internet.run(),
             self.packages.watch_own_files(self._loop.stop),
             watch_clock(self._loop.changed, system_clock, time.monotonic),
         ]
@@ -405,6 +426,7 @@ class _Agentd:
             self._loop.renew_engine()
         self._readings.look_now()
         self._lan.look_again()
+        self._internet.look_again()
 
     def _rules_changed(self) -> None:
         self._readings.signals.rules_changed()
@@ -412,6 +434,7 @@ class _Agentd:
     def _readings_changed(self) -> None:
         self._loop.look_again()
         self._lan.look_again()
+        self._internet.look_again()
 
     def _runtime_arrived(self) -> None:
         for device, engine in self._engines.items():

@@ -46,8 +46,10 @@ _RUN_SECONDS: Final = 1.0
 _MOST_PARTS: Final = 16
 _COORDINATOR_COST: Final = 4.0
 """It helps where it is so many times as fast as all others together."""
-_MOST_LATE: Final = 16
-"""Parts that a source may not have in time before it is left out."""
+_MOST_BUSY: Final = 16
+"""How often a source may be busy before it is left out."""
+_REST_SECONDS: Final = 0.5
+"""How long a busy source is not asked, each time longer by that."""
 _TRIES: Final = 3
 """How often the coordinator may send wrong bytes, or break off without a new one."""
 _LOG: Final = logging.getLogger("pleb.agent")
@@ -153,8 +155,8 @@ class BlobFetch:
                     if numbers:
                         await self._read(offer, numbers)
             except (NetworkError, Refusal, CorruptBlobError) as error:
-                if is_late(error) and not self._is_last(offer) and len(offer.late) < _MOST_LATE:
-                    offer.late.update(numbers)
+                if is_busy(error) and not self._is_last(offer) and offer.busy.times < _MOST_BUSY:
+                    self._let_rest(offer)
                     continue
                 if not self._is_last(offer):
                     self._drop(offer.source, error)
@@ -201,7 +203,13 @@ class BlobFetch:
         return any(offer.soon(number) for offer in self._live.values())
 
     def _can(self, offer: Offer, number: int) -> bool:
-        return offer.can(number) and number not in offer.late
+        return asyncio.get_running_loop().time() >= offer.busy.until and offer.can(number)
+
+    def _let_rest(self, offer: Offer) -> None:
+        """Ask others meanwhile: what it has may come from the coordinator, too."""
+        offer.busy.times += 1
+        rest = _REST_SECONDS * offer.busy.times
+        offer.busy.until = asyncio.get_running_loop().time() + rest
 
     def _claim(self, offer: Offer) -> list[int]:
         """Claim the parts that a source reads next, one after the other; none: not now."""
@@ -210,6 +218,8 @@ class BlobFetch:
         free = [n for n in missing if n not in self._claims and self._can(offer, n)]
         if self._is_last(offer):
             free = [n for n in free if not self._others_bring(n)]
+        elif offer.source.kind is SourceKind.INTERNET:
+            free = [n for n in free if not self._neighbours_bring(n)]
         if not free:
             free = [
                 n
@@ -285,6 +295,7 @@ class BlobFetch:
             if is_last and waiting:
                 self._begun[waiting[0]] = bytes(buffer)
             raise
+        offer.busy.times = 0
         self._standings.brought(source.name, came, watch.waited)
 
     def _drop(self, source: Source, error: Exception) -> None:
@@ -309,12 +320,26 @@ class BlobFetch:
         ]
         if not any(self._can(offer, number) for offer in others):
             patient = now - self._progress_at < self._patience_seconds()
-            return patient and any(offer.soon(number) for offer in others)
+            return patient and any(offer.soon(number) or offer.can(number) for offer in others)
         speeds = [self._standings.speed(offer.source.name) for offer in others]
         coordinator = self._standings.speed(self._last_name)
         if coordinator is None or None in speeds:
             return True
         return sum(speed or 0.0 for speed in speeds) * _COORDINATOR_COST >= coordinator
+
+    def _neighbours_bring(self, number: int) -> bool:
+        """Whether a part need not come from elsewhere: the local network has it, or soon."""
+        now = asyncio.get_running_loop().time()
+        near = [
+            offer
+            for offer in self._live.values()
+            if offer.source.kind is SourceKind.PEER
+            and not self._standings.is_shunned(offer.source.name, now)
+        ]
+        if any(self._can(offer, number) for offer in near):
+            return True
+        patient = now - self._progress_at < self._patience_seconds()
+        return patient and any(offer.soon(number) for offer in near)
 
     def _patience_seconds(self) -> float:
         """How long nothing may come before parts are not left to others any more.
@@ -385,14 +410,14 @@ class _StallWatch:
         return chunk
 
 
-def is_late(error: Exception) -> bool:
-    """Whether a source is busy, or does not have a part yet that it will have."""
+def is_busy(error: Exception) -> bool:
+    """Whether a source has no time now, or not a part that it will have."""
     return isinstance(error, Refusal) and error.code is RefusalCode.RATE_LIMITED
 
 
 def fault_of(error: Exception) -> Fault | None:
     """Return what a source's error says about it; None: nothing that would last."""
-    if is_late(error):
+    if is_busy(error):
         return None
     if isinstance(error, StalledError):
         return Fault.STALLED

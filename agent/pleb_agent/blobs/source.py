@@ -21,6 +21,9 @@ class SourceKind(StrEnum):
     """Whose bytes they are, the cheapest first."""
 
     PEER = "peer"
+    """Of the local network."""
+    INTERNET = "internet"
+    """Another host, elsewhere."""
     MIRROR = "mirror"
     COORDINATOR = "coordinator"
 
@@ -46,6 +49,14 @@ class Source(Protocol):
         """Return when `amount` more bytes fit the rate that the user allows."""
 
 
+@dataclass
+class Busy:
+    """How often a source had no time for us, one time after the other, and until when it rests."""
+
+    times: int = 0
+    until: float = float("-inf")
+
+
 @dataclass(frozen=True)
 class Offer:
     """A source for one blob.
@@ -58,8 +69,7 @@ class Offer:
     can: Callable[[int], bool] = lambda _: True
     soon: Callable[[int], bool] = lambda _: False
     whole: Callable[[], bool] = lambda: True
-    late: set[int] = field(default_factory=set)
-    """Parts that did not come when they were expected from it."""
+    busy: Busy = field(default_factory=Busy)
 
 
 class HttpSource:

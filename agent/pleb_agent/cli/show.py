@@ -44,7 +44,12 @@ def _sharing_lines(sharing: dict[str, Any] | None) -> list[str]:
         return []
     count, sent = sharing["neighbours"], format_bytes(sharing["sent_bytes"])
     near = "1 agent" if count == 1 else f"{count} agents"
-    return [f"  neighbours: {near} near by with a project in common, which got {sent} from here"]
+    lines = [f"  neighbours: {near} near by with a project in common, which got {sent} from here"]
+    if internet := sharing.get("internet"):
+        sent = format_bytes(internet["sent_bytes"])
+        text = internet["message"]["text"]
+        lines.append(f"  other volunteers: {internet['others']} known, which got {sent}. {text}")
+    return lines
 
 
 def device_lines(devices: list[dict[str, Any]]) -> list[str]:
@@ -110,13 +115,15 @@ def _sources(counters: dict[str, float]) -> str:
     """Return from where the project's files came; empty: all from its coordinator."""
     neighbours = counters.get("bytes_from_neighbours", 0)
     mirrors = counters.get("bytes_from_mirrors", 0)
-    if not neighbours + mirrors:
+    internet = counters.get("bytes_from_internet", 0)
+    if not neighbours + mirrors + internet:
         return ""
     coordinator = counters.get("bytes_from_coordinator", 0)
+    others = f", {format_bytes(round(internet))} from other volunteers" if internet else ""
     return (
         f"files: {format_bytes(round(coordinator))} from the coordinator, "
         f"{format_bytes(round(neighbours))} from neighbours, "
-        f"{format_bytes(round(mirrors))} from mirrors"
+        f"{format_bytes(round(mirrors))} from mirrors{others}"
     )
 
 

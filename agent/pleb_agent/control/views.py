@@ -103,8 +103,8 @@ class ProjectView(View, frozen=True):
     problem: str
     counters: dict[str, float]
     """Among them units_done, units_late, verdicts_valid, credit_flops, samples, compute_seconds,
-    bytes_received, bytes_sent, energy_kwh; bytes_from_coordinator, bytes_from_mirrors and
-    bytes_from_neighbours (of files, as far as the project was told of them)."""
+    bytes_received, bytes_sent, energy_kwh; bytes_from_coordinator, bytes_from_mirrors,
+    bytes_from_neighbours and bytes_from_internet (of files, as far as the project was told)."""
     attached_at: float
     waits_for_confirmation: bool
     """A unit was reported, and none has been judged yet."""
@@ -158,13 +158,26 @@ class UseView(View, frozen=True):
     """Of the time that they may compute."""
 
 
+class InternetView(View, frozen=True):
+    """What passes between this agent and other volunteers on the internet."""
+
+    others: int
+    """Of them that are known now."""
+    sent_bytes: int
+    """Of files, to them, since this agent started."""
+    message: MessageView
+    """Whether they can reach this PC."""
+
+
 class SharingView(View, frozen=True):
-    """What passes between this agent and others of the local network."""
+    """What passes between this agent and others."""
 
     neighbours: int
     """Agents near by that have a project in common."""
     sent_bytes: int
     """Of files, to them, since this agent started."""
+    internet: InternetView | None = None
+    """None: the user does not want that, or it cannot be done now."""
 
 
 class StatusView(View, frozen=True, kw_only=True):

@@ -9,12 +9,19 @@ from pleb_agent.core.readings import PowerSource
 from pleb_agent.core.schedule import DAY_MINUTES, parse_hours, seconds_to
 from pleb_agent.core.sentence import Sentence, say
 from pleb_agent.core.sizes import format_bytes
+from pleb_system.proxies import NO_PROXY
 
 if TYPE_CHECKING:
     from pleb_agent.core.preferences import Preferences
     from pleb_agent.core.readings import Readings
 
-__all__ = ["NetworkDecision", "may_share", "network"]
+__all__ = [
+    "NetworkDecision",
+    "may_share",
+    "may_share_on_internet",
+    "network",
+    "reached_sentence",
+]
 
 _USUAL_LOOK_SECONDS: Final = 60.0
 
@@ -45,12 +52,36 @@ def network(readings: Readings, preferences: Preferences) -> NetworkDecision:
 
 def may_share(readings: Readings, preferences: Preferences) -> bool:
     """Whether neighbours may get blobs from this PC, and it from them."""
-    unplugged = readings.power.source in {PowerSource.BATTERY, PowerSource.UPS}
-    return (
-        preferences.lan_sharing
-        and network(readings, preferences).allowed
-        and (preferences.on_battery or not unplugged)
+    return preferences.lan_sharing and _may_serve(readings, preferences)
+
+
+def may_share_on_internet(readings: Readings, preferences: Preferences) -> bool:
+    """Whether hosts elsewhere may get blobs from this PC, and it from them.
+
+    Not if the user has set a proxy: it may be there to hide this PC's address.
+    """
+    direct = preferences.proxy in {"", NO_PROXY}
+    return preferences.internet_sharing and direct and _may_serve(readings, preferences)
+
+
+def reached_sentence(port: int, address: str | None) -> Sentence:
+    """Say whether other volunteers reach this PC: at `address`; empty: no; None: not known."""
+    if address is None:
+        return say("Whether other volunteers can reach this PC is not known yet.")
+    if address:
+        return say(
+            "Other volunteers reach this PC at {address}, port {port}.", address=address, port=port
+        )
+    return say(
+        "Other volunteers cannot reach this PC at port {port}: it gets files from them and gives "
+        "none. Let your router or firewall pass that port on if you want to give, too.",
+        port=port,
     )
+
+
+def _may_serve(readings: Readings, preferences: Preferences) -> bool:
+    unplugged = readings.power.source in {PowerSource.BATTERY, PowerSource.UPS}
+    return network(readings, preferences).allowed and (preferences.on_battery or not unplugged)
 
 
 Objection = tuple[Sentence, float]

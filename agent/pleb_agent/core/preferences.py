@@ -65,6 +65,7 @@ Tagged = Annotated[str, msgspec.Meta(max_length=60)]
 Weight = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 Bytes = Annotated[int, msgspec.Meta(ge=2**20, le=2**44)]
 BytesOrZero = Annotated[int, msgspec.Meta(ge=0, le=2**44)]
+Port = Annotated[int, msgspec.Meta(ge=1024, le=65535)]
 Rate = Annotated[int, msgspec.Meta(ge=1024, le=2**40)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Names = Annotated[list[Name], msgspec.Meta(max_length=200)]
@@ -392,6 +393,22 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             "so they come in once.",
         ),
     ] = True
+    internet_sharing: Annotated[
+        bool,
+        _network(
+            "Share with other volunteers",
+            "Get and give project files over the internet; others then see this PC's address.",
+        ),
+    ] = False
+    internet_port: Annotated[
+        Port | None,
+        _network(
+            "Port for other volunteers",
+            "Where they reach this PC; a router or firewall may have to let it through.",
+            example="7530",
+            none="any free one",
+        ),
+    ] = None
     download_bytes_per_second: Annotated[
         Rate | None,
         _network(

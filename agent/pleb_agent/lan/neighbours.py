@@ -32,7 +32,8 @@ class Neighbour:
     @property
     def url(self) -> str:
         """Where it answers."""
-        return f"http://{self.address}:{self.port}"
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"http://{host}:{self.port}"
 
 
 def beacon_interval(neighbours: int) -> float:

@@ -1,4 +1,4 @@
-"""A neighbour as a source of blobs."""
+"""Another agent as a source of blobs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pleb_shared.protocol.limits import LIMITS
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
+    from pleb_agent.client.http import Traffic
     from pleb_agent.client.network import Network
     from pleb_agent.lan.neighbours import Neighbour
     from pleb_shared.protocol.unit import Blob
@@ -23,24 +24,31 @@ _TIMEOUTS: Final = Timeouts(connect=2.5, silence=4.0)
 
 
 class PeerSource:
-    """One neighbour, asked with the key of one project. `own`: this agent's peer and port."""
+    """One other agent, asked with the key of one project.
 
-    kind = SourceKind.PEER
+    `own`: this agent's peer and port (0: it cannot be asked). `traffic`: where bytes are counted
+    that are to count against the daily limits.
+    """
 
     def __init__(
         self,
         neighbour: Neighbour,
         key: bytes,
-        own: tuple[bytes, int],
+        own: tuple[bytes, Callable[[], int]],
         network: Network,
         clock: Callable[[], float],
+        kind: SourceKind = SourceKind.PEER,
+        traffic: Traffic | None = None,
     ) -> None:
+        self.kind = kind
         self.neighbour = neighbour
         self.name = neighbour.url
         self._key = key
         self._own = own
         self._clock = clock
-        self._client = HttpClient(neighbour.url, timeouts=_TIMEOUTS, network=network.direct())
+        self._client = HttpClient(
+            neighbour.url, timeouts=_TIMEOUTS, network=network, traffic=traffic
+        )
 
     async def have(self, digests: Sequence[str], seen: int | None = None) -> HaveReply:
         """Return what the neighbour has of these blobs; it learns that we want them.
@@ -77,7 +85,7 @@ class PeerSource:
         await self._client.close()
 
     def _headers(self, method: str, path: str, wanted: str, body: bytes) -> dict[str, str]:
-        peer, port = self._own
+        peer, port = self._own[0], self._own[1]()
         signed = SignedHeaders(self.neighbour.peer.hex(), peer.hex(), port, int(self._clock()))
         return {
             "pleb-peer": signed.peer,

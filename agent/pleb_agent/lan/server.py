@@ -1,4 +1,4 @@
-"""What neighbours ask: which blobs are here, and their bytes. Only members of a project get any.
+"""What other agents ask: which blobs are here, and their bytes. Only members of a project get any.
 
 Connections, transfers, bodies and the time for a request are bounded; so is the rate, by the user's
 preference. A part that is on its way here is waited for, a little shorter than a neighbour waits.
@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import ipaddress
 import re
+import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -43,14 +44,21 @@ if TYPE_CHECKING:
 
     from pleb_agent.client.network import RateLimit
     from pleb_agent.lan.household import Household
+    from pleb_agent.lan.peer_blobs import PeerBlobs
     from pleb_agent.lan.shared_files import Holding, SharedFiles
 
-__all__ = ["Asker", "LanServer"]
+__all__ = ["Asker", "BlobServer"]
 
 _WAIT_SECONDS: Final = 2.0
 """For a part that is on its way, or a free transfer."""
 _LOOK_SECONDS: Final = 0.05
 _TRANSFERS: Final = 16
+_INTERNET_TRANSFERS: Final = 2
+"""On slower lines: more would each be too slow to be waited for."""
+_INTERNET_WAIT_SECONDS: Final = 1.0
+"""For a free one there: ways are longer, and who asks waits for 3 s in all."""
+_INTERNET_BODY_BYTES: Final = 32 * 1024
+"""Of a request from anywhere: more than one with all its digests has."""
 _PIECE_BYTES: Final = 128 * 1024
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _PEER: Final = re.compile(r"[0-9a-f]{16}")
@@ -58,7 +66,7 @@ _NUMBER: Final = re.compile(r"[0-9]{1,15}")
 _RANGE: Final = re.compile(r"bytes=([0-9]{1,15})-([0-9]{1,15})")
 
 
-class _LanConnection(BoundedConnection):
+class _Connection(BoundedConnection):
     most_connections = 48
 
 
@@ -74,10 +82,11 @@ class Asker:
     """Those of the project."""
 
 
-class LanServer:
-    """Answers neighbours. `asked` is called with who asks for which blobs.
+class BlobServer:
+    """Answers other agents: neighbours, or with `internet_port` members at any address.
 
-    `about`: whether a blob is about to be fetched here; `news`: what is set when a part comes.
+    `asked` is called with who asks for which blobs; `known` tells what is fetched here.
+    `internet_port`: where to listen if that is free; 0: anywhere.
     """
 
     def __init__(
@@ -87,18 +96,19 @@ class LanServer:
         upload: RateLimit,
         clock: Callable[[], float],
         asked: Callable[[Asker, Sequence[str]], None],
-        about: Callable[[str], bool],
-        news: Callable[[], asyncio.Event],
+        known: PeerBlobs,
         household: Household | None = None,
+        internet_port: int | None = None,
     ) -> None:
         self._peer = peer.hex()
         self._files = files
         self._upload = upload
         self._clock = clock
         self._asked = asked
-        self._about = about
-        self._news = news
-        self._transfers = asyncio.Semaphore(_TRANSFERS)
+        self._known = known
+        self._internet = internet = internet_port is not None
+        self._most_body = _INTERNET_BODY_BYTES if internet else LIMITS.lan_body_bytes
+        self._transfers = asyncio.Semaphore(_INTERNET_TRANSFERS if internet else _TRANSFERS)
         app = Starlette(
             routes=[
                 Route("/have", self._answered(self._have), methods=["POST"]),
@@ -107,7 +117,8 @@ class LanServer:
                 *(_household_routes(household) if household is not None else ()),
             ]
         )
-        self._server = HttpServer(app, host="0.0.0.0", connection=_LanConnection)  # noqa: S104
+        host = "::" if internet and socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104
+        self._server = HttpServer(app, internet_port or 0, host=host, connection=_Connection)
         self.port = self._server.port
         self.sent = 0
         """Bytes of blobs that were sent."""
@@ -125,7 +136,7 @@ class LanServer:
     ) -> Callable[[Request], Awaitable[Response]]:
         async def run(request: Request) -> Response:
             try:
-                body = await _body(request)
+                body = await _body(request, self._most_body)
                 return await act(request, self._asker(request, body), body)
             except Refusal as refusal:
                 shown = RefusalBody(code=refusal.code, message=refusal.message)
@@ -140,7 +151,8 @@ class LanServer:
         peer, port = head.get("pleb-peer", ""), head.get("pleb-port", "")
         time, mac = head.get("pleb-time", ""), head.get("pleb-mac", "")
         well_formed = _PEER.fullmatch(peer) and _NUMBER.fullmatch(port) and _NUMBER.fullmatch(time)
-        if well_formed and _is_near(address) and mac.isascii():
+        allowed = self._internet or _is_near(address)
+        if well_formed and allowed and mac.isascii():
             signed = SignedHeaders(self._peer, peer, int(port), int(time))
             in_time = abs(signed.time - self._clock()) <= LIMITS.clock_tolerance_seconds
             wanted = head.get("range", "")
@@ -149,7 +161,8 @@ class LanServer:
                 if hmac.compare_digest(right, mac):
                     files = tuple(one for one in self._files() if key in one.lan_keys)
                     return Asker(bytes.fromhex(peer), address, signed.port, key, files)
-        message = "Only members of a project on this network get its files here."
+        where = "" if self._internet else " on this network"
+        message = f"Only members of a project{where} get its files here."
         raise Refusal(RefusalCode.NOT_PERMITTED, message)
 
     async def _have(self, _: Request, asker: Asker, body: bytes) -> Response:
@@ -157,7 +170,7 @@ class LanServer:
         self._asked(asker, asked.digests)
         until = asyncio.get_running_loop().time() + _WAIT_SECONDS
         while True:
-            news = self._news()
+            news = self._known.news()
             found = await asyncio.to_thread(_holdings, asker.files, asked.digests)
             left = until - asyncio.get_running_loop().time()
             if asked.seen is None or _parts_of(found) != asked.seen or left <= 0:
@@ -175,7 +188,11 @@ class LanServer:
             for digest, one in found.items()
             if one.missing
         ]
-        begins = [digest for digest in asked.digests if digest not in found and self._about(digest)]
+        begins = [
+            digest
+            for digest in asked.digests
+            if digest not in found and self._known.is_about(digest)
+        ]
         coming += [Coming(digest=digest, parts=bitmap(())) for digest in begins]
         return Response(strict_json.encode(HaveReply(whole=whole, coming=coming)))
 
@@ -199,7 +216,7 @@ class LanServer:
             status = 206
             headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
         try:
-            async with asyncio.timeout(_WAIT_SECONDS):
+            async with asyncio.timeout(_INTERNET_WAIT_SECONDS if self._internet else _WAIT_SECONDS):
                 await self._transfers.acquire()
         except TimeoutError as error:
             raise _not_yet("Too many neighbours are served at the moment.") from error
@@ -231,6 +248,8 @@ class LanServer:
                     piece = part[at : at + _PIECE_BYTES]
                     await self._upload.take(len(piece))
                     self.sent += len(piece)
+                    if self._internet:
+                        asker.files[0].count_sent(len(piece))
                     yield piece
                     await asyncio.sleep(0)  # to learn that nobody reads any more
                 start, number = last, number + 1
@@ -249,7 +268,7 @@ class LanServer:
             found = await asyncio.to_thread(_holdings, asker.files, [digest])
             if found:
                 return found[digest]
-            if not self._about(digest):
+            if not self._known.is_about(digest):
                 raise Refusal(RefusalCode.UNKNOWN_BLOB, "That blob is not here.")
             if loop.time() >= until:
                 raise _not_yet("That blob is not here yet.")
@@ -298,7 +317,7 @@ async def _comes(holding: Holding, number: int) -> bool:
     return True
 
 
-async def _body(request: Request, most_bytes: int = LIMITS.lan_body_bytes) -> bytes:
+async def _body(request: Request, most_bytes: int) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

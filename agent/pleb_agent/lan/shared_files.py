@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from pleb_agent.blobs.source import Offer
+    from pleb_agent.client.http import Traffic
     from pleb_shared.protocol.unit import Blob
 
 __all__ = ["Holding", "SharedFiles"]
@@ -36,6 +37,13 @@ class SharedFiles(Protocol):
     @property
     def lan_keys(self) -> Sequence[bytes]:
         """The keys of its members, the newest first; none: nothing is shared."""
+
+    @property
+    def traffic(self) -> Traffic:
+        """Where the bytes are counted that go over the internet."""
+
+    def count_sent(self, amount: int) -> None:
+        """So many bytes of its blobs went over the internet."""
 
     def holding(self, digest: str) -> Holding | None:
         """Return what is here of a blob of this project; None: nothing of it, or no such blob.

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from pleb_agent.journal.rows import ProjectRow
     from pleb_agent.loop.status import LoopState
     from pleb_shared.protocol.lan import LanKey
+    from pleb_shared.protocol.peers import Peer, Sharing
     from pleb_shared.protocol.project import ProjectMetadata
     from pleb_shared.protocol.signing import SigningKey
     from pleb_shared.protocol.unit import Unit
@@ -74,6 +75,7 @@ class Ask:
     in_hand: Sequence[AssignmentRow] = ()
     reports: Sequence[AssignmentRow] = ()
     has_own_data: bool = False
+    sharing: Sharing | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,10 @@ class Answer:
     lan_key: LanKey | None = None
     key_number: int = 0
     """Of a private project's newest key."""
+    peers: Sequence[Peer] = ()
+    """Hosts that share on the internet, as this one does."""
+    reached: str | None = None
+    """The address at which the coordinator reached this host; empty: it could not."""
 
 
 class Exchange:
@@ -274,6 +280,7 @@ class Exchange:
             memory_bytes=self._services.engine.memory_bytes,
             received=received,
             has_own_data=ask.has_own_data,
+            sharing=ask.sharing,
         )
         envelope = sign_payload(strict_json.encode(statement), PayloadType.WORK, self._host_key)
         request = RequestRow(
@@ -371,7 +378,9 @@ class Exchange:
         if reply.no_work is not None and reply.no_work.reason.code == ReasonCode.MOVED:
             await self.refresh_metadata()
         self._newest_key = reply.key_number
-        return Answer(changes, reply.no_work, reply.lan_key, reply.key_number)
+        return Answer(
+            changes, reply.no_work, reply.lan_key, reply.key_number, reply.peers, reply.reached
+        )
 
     async def _verified(
         self, data: bytes, request: RequestRow, reported: Sequence[int]

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from pleb_agent.blobs.fetcher import BlobFetcher
 from pleb_agent.blobs.source import HttpSource, Offer, SourceKind
 from pleb_agent.cache.errors import CorruptBlobError, disk_errors
-from pleb_agent.client.http import HttpClient
+from pleb_agent.client.http import HttpClient, Traffic
 from pleb_agent.core.trust import may_lead_to
 from pleb_agent.journal.rows import FAMILY_FOLDER
 from pleb_agent.lan.shared_files import Holding
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from pleb_agent.own_data.watch import OwnData
     from pleb_shared.protocol.lan import LanKey
     from pleb_shared.protocol.manifest import Manifest
+    from pleb_shared.protocol.peers import Peer, Sharing
     from pleb_shared.protocol.sealing import Keyring
 
 __all__ = [
@@ -65,6 +66,8 @@ __all__ = [
     "unsealed_metadata",
 ]
 
+_COUNTED_BYTES: Final = 2**20
+"""As soon as so much was sent to others, it is written down: a unit may take hours."""
 _AT_ONCE: Final = 4
 """Shards that are fetched at the same time."""
 _MOST_RECENT: Final = 256
@@ -137,21 +140,25 @@ class ProjectFiles:
         self._client = client
         self._mirrors: dict[str, HttpSource] = {}
         self._lan = services.lan
+        self._internet = services.internet
+        self._sharings = [one for one in (services.lan, services.internet) if one is not None]
         self._lan_keys: deque[bytes] = deque(maxlen=_LAN_KEYS)
         self._key_number = 0
         self._known: dict[str, tuple[Blob, ShardCipher | None]] = {}
         """Blobs of this project by digest, with the cipher of those that are encrypted here."""
         self._wanted: dict[str, None] = {}
         """Digests of what the unit needs whose files were fetched last, in order."""
-        if self._lan is not None:
-            self._lan.join(self)
+        for sharing in self._sharings:
+            sharing.join(self)
         self._fetcher = BlobFetcher(
             services.cache,
             HttpSource(client, SourceKind.COORDINATOR),
             self._other_sources,
             services.standings,
-            (lambda: None) if services.lan is None else services.lan.part_came,
+            self._part_came,
         )
+        self.count_traffic: Callable[[], None] = lambda: None
+        """Writes down what went over the internet; set by the project."""
         self._services = services
         self._shard_list: tuple[str, ShardList] | None = None
         """The shard list that was read last, by its blob's digest."""
@@ -364,15 +371,19 @@ class ProjectFiles:
         try:
             await self._fetcher.fetch(blob, cipher)
         finally:
-            if self._lan is not None:
-                self._lan.done(blob.digest)
+            for sharing in self._sharings:
+                sharing.done(blob.digest)
+
+    def _part_came(self) -> None:
+        for sharing in self._sharings:
+            sharing.part_came()
 
     async def _other_sources(self, blob: Blob) -> list[Offer]:
-        """Return the neighbours that have a blob, and the mirrors of the project."""
-        found = [Offer(mirror) for mirror in self._mirrors.values()]
-        if self._lan is None:
-            return found
-        return [*await self._lan.offers(self, blob, self._wanted_after(blob)), *found]
+        """Return the other agents that have a blob, and the mirrors of the project."""
+        after = self._wanted_after(blob)
+        found = await asyncio.gather(*(one.offers(self, blob, after) for one in self._sharings))
+        mirrors = [Offer(mirror) for mirror in self._mirrors.values()]
+        return [*(offer for offers in found for offer in offers), *mirrors]
 
     def _wanted_after(self, blob: Blob) -> list[str]:
         """Return the digests of the blobs that the unit needs after this one."""
@@ -393,7 +404,7 @@ class ProjectFiles:
         `number`: of a private project's newest key. With a new one all LAN keys are new, so that
         who was removed is no neighbour any more.
         """
-        if key is None or self._lan is None:
+        if key is None or not self._sharings:
             return
         if number != self._key_number:
             self._key_number = number
@@ -401,7 +412,29 @@ class ProjectFiles:
         data = bytes.fromhex(key.key)
         if data not in self._lan_keys:
             self._lan_keys.appendleft(data)
-            self._lan.look_again()
+            for sharing in self._sharings:
+                sharing.look_again()
+
+    @property
+    def sharing(self) -> Sharing | None:
+        """What the coordinator is told of sharing on the internet; None: that is not done."""
+        return None if self._internet is None else self._internet.sharing
+
+    def take_peers(self, peers: Sequence[Peer], reached: str | None) -> None:
+        """The coordinator has named hosts that share, and said where it reached this one."""
+        if self._internet is not None:
+            self._internet.told(self, peers, reached)
+
+    @property
+    def traffic(self) -> Traffic:
+        """Where the bytes are counted that go over the internet."""
+        return self._client.traffic
+
+    def count_sent(self, amount: int) -> None:
+        """So many bytes went to another host: they count against the daily limits."""
+        self.traffic.sent += amount
+        if self.traffic.sent >= _COUNTED_BYTES:
+            self.count_traffic()
 
     def holding(self, digest: str) -> Holding | None:
         """Return what is here of a blob of this project; None: nothing of it, or no such blob."""
@@ -457,12 +490,13 @@ class ProjectFiles:
             coordinator=got.get(SourceKind.COORDINATOR, 0),
             mirrors=got.get(SourceKind.MIRROR, 0),
             peers=got.get(SourceKind.PEER, 0),
+            internet=got.get(SourceKind.INTERNET, 0),
         )
 
     async def close(self) -> None:
         """Close the connections to mirrors, and share nothing any more."""
-        if self._lan is not None:
-            self._lan.leave(self)
+        for sharing in self._sharings:
+            sharing.leave(self)
         for mirror in self._mirrors.values():
             await mirror.close()
         self._mirrors.clear()

@@ -100,6 +100,7 @@ class Project:
         self._journal = loop.services.journal
         self._clock = loop.services.clock
         self._exchange = Exchange(row, host_key, client, loop)
+        self.files.count_traffic = self._exchange.count_traffic
         self._uploads = Uploads(self._exchange, loop.services, self._upload_ended)
         self._lock = asyncio.Lock()
         """One request at a time: sequence numbers go out in order."""
@@ -323,6 +324,7 @@ class Project:
                     ask = replace(ask, max_units=0, wait_seconds=0.0)  # another device was faster
                 if self._exchange.metadata.data.own is not None:
                     ask = replace(ask, has_own_data=self.own.is_ready)
+                ask = replace(ask, sharing=self.files.sharing)
                 holds, received = self.files.held(LIMITS.held_blobs), self.files.take_received()
                 self._count_received(received)
                 request = self._exchange.write(ask, holds, received)
@@ -347,6 +349,7 @@ class Project:
         self.problem, self._told = self._copied or self.own.problem, ""
         self._exchange.count_traffic()
         self.files.take_key(answer.lan_key, answer.key_number)
+        self.files.take_peers(answer.peers, answer.reached)
         for change in answer.changes:
             state = change.state
             _LOG.info(
@@ -419,6 +422,7 @@ class Project:
                 bytes_from_coordinator=received.coordinator,
                 bytes_from_mirrors=received.mirrors,
                 bytes_from_neighbours=received.peers,
+                bytes_from_internet=received.internet,
             )
 
     def _clean(self, row: AssignmentRow) -> None:

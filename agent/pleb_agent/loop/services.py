@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pleb_agent.core.readings import Readings
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.keys import KeyStore
+    from pleb_agent.lan.internet import InternetSharing
     from pleb_agent.lan.sharing import LanSharing
     from pleb_agent.sensors.energy_meter import EnergyMeter
     from pleb_agent.worker.job import Job, JobResult, Progress
@@ -113,6 +114,8 @@ class Services:
     """What is remembered of the sources of blobs."""
     lan: LanSharing | None = None
     """The agents of the local network; None: they are left alone."""
+    internet: InternetSharing | None = None
+    """Hosts elsewhere, if the user wants that."""
     meter: EnergyMeter | None = None
     """Measures the device's energy; None: it is estimated."""
     packages: Callable[[], Path | None] = lambda: None

@@ -123,7 +123,7 @@ class _TicklessServer(uvicorn.Server):
 
 
 class HttpServer:
-    """Serves an app at `host`: on `port` if that is free, else on any."""
+    """Serves an app at `host`: on `port` if that is free, else on any. `::` is IPv4, too."""
 
     def __init__(
         self,
@@ -135,7 +135,10 @@ class HttpServer:
     ) -> None:
         # With the protocol named, asyncio sets TCP_NODELAY on what it accepts; without, an answer
         # of two writes waits 40 ms for the other side's delayed acknowledgement.
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        if family == socket.AF_INET6:
+            self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         if sys.platform != "win32":  # there it would let another program share the port
             # A page that is open reconnects to the same port after a restart of agentd.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.api.blob_keys import BlobKeys
     from pleb_coordinator.api.counters import RequestCounters
     from pleb_coordinator.api.links import LinkBase
+    from pleb_coordinator.api.peers import Peers
     from pleb_coordinator.api.status import StatusCache
     from pleb_coordinator.api.waiting import Changes, Waiters
     from pleb_coordinator.blobs.parts import LeafCache
@@ -57,6 +58,8 @@ class Api:
     """Takes a token of an address's rate limit; returns the seconds to wait, 0 if there was one."""
     leaves: LeafCache
     blob_keys: BlobKeys
+    peers: Peers
+    """Hosts that share on the internet."""
     cards: CardCache = field(default_factory=CardCache)
     known_hosts: KnownHosts = field(default_factory=KnownHosts)
     clock_watch: ClockWatch = field(default_factory=lambda: ClockWatch(lambda _, __: None))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -91,6 +91,9 @@ async def work(api: Api, request: Request) -> Response:
     check_statement(statement, now)
     signed.verify(known.key)
     api.known_hosts.keep(statement.project, statement.host, known)
+    place = (statement.project, known.id, address_of(request), statement.sharing)
+    named = api.peers.near(*place)
+    asked = replace(asked, peers=named.candidates, reached=named.reached)
     waits = statement.wait_seconds > 0 and statement.max_units > 0
     try:
         function = partial(answer, deps=api.deps, asked=asked, known=known)
@@ -98,7 +101,10 @@ async def work(api: Api, request: Request) -> Response:
     except Refusal as refusal:
         if refusal.code in _NO_HOST:  # from now on that costs no signature and no transaction
             api.known_hosts.forget(statement.project, statement.host)
+            api.peers.forget(statement.project, known.id)
         raise
+    if not answered.repeated:
+        api.peers.seen(*place, answered.members_keys)
     if waits and not answered.is_worth_sending and not answered.repeated:
         answered = await _wait(api, request, asked, answered, host)
     api.counters.units_issued += len(answered.manifests)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
+from pleb_coordinator.core.peers import choose
 from pleb_coordinator.core.sequence import Order, check_sequence
 from pleb_coordinator.core.voices import holders
 from pleb_coordinator.steps import RequestContext
@@ -27,7 +28,7 @@ from pleb_coordinator.steps.issue import issue_work
 from pleb_coordinator.steps.tell import take_verdicts
 from pleb_coordinator.store.hosts import Seen
 from pleb_shared.protocol import strict_json
-from pleb_shared.protocol.lan import lan_key, lan_period
+from pleb_shared.protocol.lan import LanKey, lan_key, lan_period
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.messages import (
@@ -45,8 +46,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pleb_coordinator.core.numbers import AssignmentNumbers
+    from pleb_coordinator.core.peers import Candidate
+    from pleb_coordinator.core.records import Project
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
+    from pleb_shared.protocol.peers import Peer
 
 __all__ = ["Answered", "Asked", "serve"]
 
@@ -68,6 +72,10 @@ class Asked:
     """The deltas that came along, in the order of the reports."""
     protocol: int
     network: str
+    peers: Sequence[Candidate] = ()
+    """Hosts that may be named to one that shares; those that are banned are not."""
+    reached: str | None = None
+    """The address at which it was reached; empty: it was not; None: that is not known."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,8 @@ class Answered:
     no_work: NoWork | None = None
     repeated: bool = False
     """The request was answered before: this is the stored reply, and its content is not given."""
+    members_keys: Sequence[str] = ()
+    """The keys of the project's members, of today and yesterday, in hexadecimal."""
 
     @property
     def is_worth_sending(self) -> bool:
@@ -135,7 +145,7 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
     if before is not None:
         verdicts = take_verdicts(tx, host)
     told = [*earlier, *(_shown(found, deps.numbers) for found in verdicts)]
-    now = int(context.now)
+    now, keys = int(context.now), _members_keys(deps, project, context.now)
     statement = WorkReply(
         protocol=asked.protocol,
         project=project.name,
@@ -151,15 +161,24 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
         verdicts=told,
         no_work=no_work,
         restored_at=project.restored_at,
-        lan_key=lan_key(
-            deps.secret, project.name, lan_period(context.now), max(project.keys, default=0)
-        ),
+        lan_key=keys[0],
         key_number=max(project.keys, default=0),
+        peers=_peers(tx, asked.peers, manifests, context.now),
+        reached=asked.reached,
     )
     payload = strict_json.encode(statement)
     online_key = deps.online_keys.of(project.metadata.delegation.online_key)
     reply = sign_payload(payload, PayloadType.WORK_REPLY, online_key)
-    given = context.changes.shards
+    _note(context, asked, reply)
+    if request.received is not None and before is None:
+        tx.projects.add_received(project.id, request.received)
+    known_by = [key.key for key in keys]
+    return Answered(reply, manifests, receipts, told, no_work, members_keys=known_by)
+
+
+def _note(context: RequestContext, asked: Asked, reply: bytes) -> None:
+    """Store when and where the host was seen, and what it was answered."""
+    host, request, given = context.host, asked.request, context.changes.shards
     seen = Seen(
         sequence=request.sequence,
         request_digest=asked.digest,
@@ -173,15 +192,26 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
         shards=None if given is None else " ".join(map(str, given)),
         paced_until=context.changes.paced_until,
     )
-    tx.hosts.saw(host.id, seen)
-    if request.received is not None and before is None:
-        tx.projects.add_received(project.id, request.received)
+    context.tx.hosts.saw(host.id, seen)
     if (
         asked.network != host.network
         or context.now // _DAY_SECONDS != host.last_seen // _DAY_SECONDS
     ):
-        tx.hosts.note_network(host.id, asked.network, context.now)
-    return Answered(reply, manifests, receipts, told, no_work)
+        context.tx.hosts.note_network(host.id, asked.network, context.now)
+
+
+def _members_keys(deps: Deps, project: Project, now: float) -> list[LanKey]:
+    """Return the keys by which the project's hosts know each other, of today and yesterday."""
+    day, number = lan_period(now), max(project.keys, default=0)
+    return [lan_key(deps.secret, project.name, one, number) for one in (day, day - 1)]
+
+
+def _peers(
+    tx: Transaction, candidates: Sequence[Candidate], manifests: Sequence[Manifest], now: float
+) -> list[Peer]:
+    """Return the hosts that share, of those that are still here and not banned."""
+    shards = tx.hosts.sharing([one.host for one in candidates], now)
+    return choose(candidates, shards, [manifest.unit.shards.first for manifest in manifests])
 
 
 def _by_row(request: WorkRequest, numbers: AssignmentNumbers) -> WorkRequest:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pleb_coordinator.core.peers import MOST_CANDIDATES
 from pleb_coordinator.core.records import (
     Adopted,
     Alarm,
@@ -24,7 +25,7 @@ from pleb_coordinator.store.rows import Rows, TableGroup
 from pleb_shared.errors import Refusal, RefusalCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from pleb_shared.protocol.messages import Role
 
@@ -95,6 +96,21 @@ class Hosts(TableGroup):
     def of_id(self, host: int) -> Host | None:
         """Return the host with that id; None: it was removed (`steps.retain`)."""
         return _HOST.first(self._db.execute(sql.GET_HOST, host=host))
+
+    def sharing(self, hosts: Sequence[int], now: float) -> dict[int, list[int]]:
+        """Return by id the first shards of the last units of those that are here, not banned.
+
+        Raises `ValueError`: there are more than `MOST_CANDIDATES`.
+        """
+        if not hosts:
+            return {}
+        padded = [*hosts, *[hosts[0]] * (MOST_CANDIDATES - len(hosts))]
+        names = {
+            f"host{number}": host
+            for number, host in zip(range(MOST_CANDIDATES), padded, strict=True)
+        }
+        found = self._db.execute(sql.SHARING_HOSTS, now=now, **names)
+        return {host: [int(first) for first in shards.split()] for host, shards in found}
 
     def get(self, host: int) -> Host:
         """Return the host with that id. Raises `LookupError`."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_coordinator.core.leaning import Lie
+from pleb_coordinator.core.peers import MOST_CANDIDATES
 from pleb_coordinator.core.records import (
     Admin,
     AdminSession,
@@ -707,6 +708,11 @@ SELECT {_HOST} FROM hosts
 WHERE project = (SELECT id FROM projects WHERE name = :name) AND fingerprint = :fingerprint
 """
 GET_HOST: Final = f"SELECT {_HOST} FROM hosts WHERE id = :host"
+# Those that share on the internet: some are banned or gone since they were seen.
+SHARING_HOSTS: Final = f"""
+SELECT id, shards FROM hosts WHERE banned_until <= :now
+  AND id IN ({", ".join(f":host{number}" for number in range(MOST_CANDIDATES))})
+"""
 # A host that had the unit twice comes twice: sorting rows takes longer than reading them again.
 HOSTS_OF_UNIT: Final = f"""
 SELECT {_columns(Host, "h.")} FROM assignments a JOIN hosts h ON h.id = a.host

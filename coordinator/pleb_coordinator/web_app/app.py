@@ -19,6 +19,7 @@ from pleb_coordinator.api.context import Api
 from pleb_coordinator.api.counters import RequestCounters
 from pleb_coordinator.api.metrics_server import process_lines
 from pleb_coordinator.api.middleware import ErrorMiddleware
+from pleb_coordinator.api.peers import Peers
 from pleb_coordinator.api.project_metrics import ProjectMetrics
 from pleb_coordinator.api.routes import api_routes
 from pleb_coordinator.api.status import StatusCache
@@ -107,6 +108,7 @@ def build_app(
         ),
         leaves=LeafCache(deps.blobs),
         blob_keys=BlobKeys(deps.blobs),
+        peers=Peers(clock),
         clock_watch=ClockWatch(partial(note_clock, home.clock_file)),
         packages=Downloads(home.downloads),
         models=ModelFiles(home.models),

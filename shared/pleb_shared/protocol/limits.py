@@ -115,6 +115,8 @@ class Limits:
     """What a host says it has received since its last request, of one kind of source."""
     lan_blobs: int = 256
     """Of which a neighbour is asked at once."""
+    peers: int = 8
+    """Other hosts that a host which shares is told of."""
     lan_body_bytes: int = 256 * 1024
     """Of a request to a neighbour, and of its answer about what it has."""
     project_keys: int = 1024

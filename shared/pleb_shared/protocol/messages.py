@@ -16,6 +16,7 @@ from pleb_shared.protocol.lan import LanKey
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.numerics import STRICT_CAPABILITY, STRICT_THREADS, lacking
+from pleb_shared.protocol.peers import Peer, Sharing
 from pleb_shared.protocol.reasons import Reason
 from pleb_shared.protocol.report import Report
 from pleb_shared.protocol.unit import Blob, Count, Struct
@@ -181,6 +182,9 @@ class Received(Struct, frozen=True):
     coordinator: ReceivedBytes = 0
     mirrors: ReceivedBytes = 0
     peers: ReceivedBytes = 0
+    """Of its local network."""
+    internet: ReceivedBytes = 0
+    """Other hosts, elsewhere."""
 
 
 class WorkRequest(Struct, kw_only=True, frozen=True):
@@ -217,6 +221,9 @@ class WorkRequest(Struct, kw_only=True, frozen=True):
     has_own_data: bool = False
     """Whether a folder with data is chosen here, in a project that is trained on such. Nothing is
     said about what is in it."""
+    sharing: Sharing | None = None
+    """It passes on blobs beyond its local network, and takes them from there; None: its user does
+    not want that."""
 
 
 class ReceiptOutcome(StrEnum):
@@ -296,6 +303,11 @@ class WorkReply(Struct, frozen=True):
     restored_at: Count = 0
     """When the coordinator was last restored from a backup; 0: never. Only with a newer time than
     before, and if the delegation allows it, may `latest_version` go back."""
+    peers: Annotated[list[Peer], msgspec.Meta(max_length=LIMITS.peers)] = []
+    """Other hosts that share, for one that does: they probably have blobs that it needs."""
+    reached: Short | None = None
+    """The address at which the coordinator reached a host that shares, by its port; empty: it could
+    not; None: it did not try yet."""
 
 
 class PublishQuestion(Struct, frozen=True):

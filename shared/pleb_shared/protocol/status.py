@@ -197,11 +197,14 @@ class ReceivedStatus(Status, frozen=True):
     coordinator: int = 0
     mirrors: int = 0
     peers: int = 0
+    """Of their local networks."""
+    internet: int = 0
+    """Other hosts, elsewhere."""
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.coordinator + self.mirrors + self.peers
+        return self.coordinator + self.mirrors + self.peers + self.internet
 
 
 class CoverageStatus(Status, frozen=True):
@@ -232,7 +235,8 @@ def shown_received(received: ReceivedStatus) -> str:
     total = received.total
     shares = {
         "mirrors": received.mirrors,
-        "other volunteers": received.peers,
+        "PCs near by": received.peers,
+        "other volunteers": received.internet,
         "the coordinator": received.coordinator,
     }
     parts = [f"{100 * amount / max(1, total):.0f} % from {name}" for name, amount in shares.items()]
