@@ -1,11 +1,12 @@
 """A host that fetches blobs as agentd does, and nothing else: a process for each of many agents.
 
-    python -m benchmarks.lan_host COORDINATOR KEY FOLDER MIRRORS [FAULT]
+    python -m benchmarks.lan_host COORDINATOR KEY FOLDER MIRRORS [FAULT] [internet]
 
 Commands come as lines of JSON on stdin, and each is answered by a line; it passes on what it has
 until stdin ends. KEY `-`: it shares with nobody. FAULT makes it a bad neighbour: `garbage` sends
-other bytes, `stall` sends none, `liar` says that it has everything. It uses the product's own
-cache, fetcher and LAN sharing; what agentd adds around them are units, keys and the journal.
+other bytes, `stall` sends none, `liar` says that it has everything. With `internet` it shares with
+the hosts that the coordinator names instead. It uses the product's own cache, fetcher and sharing;
+what agentd adds around them are units, keys and the journal.
 """
 
 from __future__ import annotations
@@ -21,18 +22,21 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import msgspec
 
+from benchmarks.peers_waits import WAITS, watch_waits
 from pleb_agent.blobs.fetcher import BlobFetcher
 from pleb_agent.blobs.source import HttpSource, Offer, SourceKind
 from pleb_agent.blobs.standing import Standings
 from pleb_agent.cache.blob_cache import BlobCache
-from pleb_agent.client.http import HttpClient
+from pleb_agent.client.http import HttpClient, Traffic
 from pleb_agent.client.network import NO_LIMITS, Network
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.readings import Readings
+from pleb_agent.lan.internet import InternetSharing
 from pleb_agent.lan.shared_files import Holding
 from pleb_agent.lan.sharing import LanSharing
 from pleb_agent.program.clock import system_clock
 from pleb_shared.protocol.parts import part_place
+from pleb_shared.protocol.peers import Peer
 from pleb_shared.protocol.unit import Blob
 
 if TYPE_CHECKING:
@@ -62,16 +66,19 @@ class LanHost:
         fault: str = "",
         network: Network = NO_LIMITS,
         lan: bool = True,
+        internet: bool = False,
     ) -> None:
         self.cache = BlobCache(folder, 2**40)
         self.lan_keys: Sequence[bytes] = [key]
+        self.traffic = Traffic()
         self.fault = fault
         self.computed = 0.0
         """Seconds from the start of the first unit to the end of the last one."""
         self._known: dict[str, Blob] = {}
         standings = Standings()
-        preferences = Preferences(lan_sharing=lan)
-        self.lan = LanSharing(
+        preferences = Preferences(lan_sharing=lan and not internet, internet_sharing=internet)
+        kind: type[LanSharing | InternetSharing] = InternetSharing if internet else LanSharing
+        self.lan = kind(
             secrets.token_bytes(8),
             network,
             standings,
@@ -117,6 +124,10 @@ class LanHost:
         """Claim to have these blobs."""
         self._known |= {blob.digest: blob for blob in blobs}
 
+    def count_sent(self, amount: int) -> None:
+        """So much was sent over the internet."""
+        self.traffic.sent += amount
+
     def holding(self, digest: str) -> Holding | None:
         """Return what is here of a blob, or is said to be."""
         blob = self._known.get(digest)
@@ -155,6 +166,19 @@ class LanHost:
             await source.close()
 
 
+class Met(msgspec.Struct):
+    """What the coordinator tells a host that shares."""
+
+    peers: list[Peer]
+    reached: str | None
+
+
+class _Meet(msgspec.Struct, tag="meet"):
+    """Tell the coordinator that this host shares, and learn of others, as a work request does."""
+
+    host: int
+
+
 class _Fetch(msgspec.Struct, tag="fetch"):
     """Fetch blobs as fast as possible."""
 
@@ -178,7 +202,16 @@ class _Lie(msgspec.Struct, tag="lie"):
     blobs: list[Blob]
 
 
-_Command = _Fetch | _Train | _Lie
+_Command = _Meet | _Fetch | _Train | _Lie
+
+
+async def _meet(host: LanHost, number: int, url: str) -> None:
+    assert isinstance(host.lan, InternetSharing)
+    async with httpx.AsyncClient() as client:
+        said = {"host": number, "sharing": msgspec.to_builtins(host.lan.sharing)}
+        answer = await client.post(url, json=said)
+    told = msgspec.json.decode(answer.content, type=Met)
+    host.lan.told(host, told.peers, told.reached)
 
 
 async def _train(host: LanHost, command: _Train, sink: str) -> None:
@@ -205,11 +238,14 @@ async def _upload(client: httpx.AsyncClient, sink: str, size: int) -> None:
 
 
 async def _main(
-    coordinator: str, key: str, folder: Path, mirrors: Sequence[str], fault: str
+    coordinator: str, key: str, folder: Path, mirrors: Sequence[str], fault: str, internet: bool
 ) -> None:
+    watch_waits()
     lan = key != "-"
     secret = bytes.fromhex(key) if lan else bytes(32)
-    host = LanHost(coordinator, secret, folder, mirrors=mirrors, fault=fault, lan=lan)
+    host = LanHost(
+        coordinator, secret, folder, mirrors=mirrors, fault=fault, lan=lan, internet=internet
+    )
     sharing = asyncio.create_task(host.lan.run())
     lines = asyncio.StreamReader(limit=2**26)
     await asyncio.get_running_loop().connect_read_pipe(
@@ -221,6 +257,8 @@ async def _main(
         command: _Command = msgspec.json.decode(line, type=_Command)
         began = time.monotonic()
         match command:
+            case _Meet():
+                await _meet(host, command.host, f"{coordinator}/share")
             case _Lie():
                 host.lie_about(command.blobs)
             case _Fetch():
@@ -236,7 +274,10 @@ async def _main(
             wrong=sum(not host.cache.check_again(blob) for blob in wanted.values()),
             received={str(kind): amount for kind, amount in host.fetcher.received.items()},
             neighbours=host.lan.neighbours,
+            reached=host.lan.reached if isinstance(host.lan, InternetSharing) else None,
+            waits=WAITS,
         )
+        WAITS.clear()
     sharing.cancel()
     await asyncio.gather(sharing, return_exceptions=True)
     await host.close()
@@ -247,5 +288,6 @@ def _say(**values: Any) -> None:
 
 
 if __name__ == "__main__":
-    url, secret, place, spare, *bad = sys.argv[1:]
-    asyncio.run(_main(url, secret, Path(place), spare.split(), bad[0] if bad else ""))
+    url, secret, place, spare, *rest = sys.argv[1:]
+    bad, far = (*rest, "", "")[:2]
+    asyncio.run(_main(url, secret, Path(place), spare.split(), bad, far == "internet"))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from benchmarks import peers_internet
 from benchmarks.peers_hosts import SETTLE_SECONDS, command, made, start_host, start_server
 from benchmarks.peers_lines import CASES, Line, compute_behind_lines, shown
 from benchmarks.peers_network import network, require_namespaces
@@ -41,9 +42,10 @@ class Size:
     shard_mb: float
     coordinator_mbit: float
     line: Line
+    sites: peers_internet.Sites = peers_internet.QUICK
 
 
-FULL: Final = Size(10, 100, 40, 25, 100, Line())
+FULL: Final = Size(10, 100, 40, 25, 100, Line(), peers_internet.FULL)
 QUICK: Final = Size(10, 4, 8, 1.2, 60, Line(parameters=1e6, shard_mb=0.4, unit_seconds=15, units=4))
 
 
@@ -66,6 +68,7 @@ def measure(size: Size) -> dict[str, Any]:
         together = fetch_together(home, size, wanted, lan=True)
         alone = fetch_together(home, size, wanted, lan=False)
         bad = fetch_together(home, size, wanted, lan=True, faults=FAULTS)
+        elsewhere = peers_internet.measure(home, size.sites, FAULTS)
         lines = [(case, compute_behind_lines(home, size.line, case)) for case in CASES]
     ratio = together["seconds"] / alone["seconds"]
     print(f"{'':22}{'from peers':>11}{'copies':>8}{'seconds':>9}{'wrong':>7}")
@@ -73,6 +76,7 @@ def measure(size: Size) -> dict[str, Any]:
         share, copies = 100 * row["peer_share"], row["coordinator_copies"]
         print(f"{name:22}{share:10.1f}%{copies:8.2f}{row['seconds']:9.1f}{row['wrong']:7}")
     print(f"time to all: {ratio:.3f} of that without neighbours")
+    print(peers_internet.shown_waits(bad["waits"]))
     print(
         f"\n{'two LANs of 3, 8/1 Mbit/s':32}{'computing':>11}{'least':>11}{'peers':>11}"
         f"{'copies':>9}{'delivered after':>17}"
@@ -86,6 +90,7 @@ def measure(size: Size) -> dict[str, Any]:
         "behind_lines": {str(case): found for case, found in lines},
         "seconds": {"with": together["seconds"], "without": alone["seconds"]},
         "bad_neighbours": bad,
+        "internet": elsewhere,
         "hosts": size.hosts,
         "mb": sum(blob.size for blob in wanted) / _MB,
     }
@@ -97,6 +102,7 @@ def fetch_together(
     """Let all hosts fetch the same blobs at once; with `faults` some more are bad neighbours."""
     with network(size.hosts + len(faults), size.coordinator_mbit) as net:
         server, hosts, liars = _start(net, home, size.hosts, lan=lan, faults=faults)
+        addresses = [net.address(size.hosts + number) for number in range(len(faults))]
         for liar in liars:
             liar.tell(command("lie", blobs=wanted))
             liar.answer()
@@ -121,6 +127,7 @@ def fetch_together(
         "wrong": sum(answer["wrong"] for answer in answers),
         "cpu_seconds": sum(answer["cpu"] for answer in answers),
         "neighbours": min(answer["neighbours"] for answer in answers),
+        "waits": peers_internet.waits_for(addresses, answers),
     }
 
 

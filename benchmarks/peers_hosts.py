@@ -34,14 +34,24 @@ def command(kind: str, **values: Any) -> str:
     return json.dumps({"type": kind, **msgspec.to_builtins(values)})
 
 
-def start_server(net: Namespaces, home: Path) -> Process:
-    """Start the coordinator."""
-    return net.start(
-        net.coordinator, "-m", "benchmarks.peers_server", str(home), COORDINATOR, str(PORT)
-    )
+def start_server(net: Namespaces, home: Path, address: str = COORDINATOR, key: str = "") -> Process:
+    """Start the coordinator; with a key it names hosts that share on the internet."""
+    words = ("-m", "benchmarks.peers_server", str(home), address, str(PORT))
+    return net.start(net.coordinator, *words, *filter(None, [key]))
 
 
-def start_host(net: Namespaces, namespace: str, home: Path, key: str, fault: str = "") -> Process:
-    """Start a host. `key`: what its LAN shares by, or `-`: it shares with nobody."""
-    words = ("-m", "benchmarks.lan_host", f"http://{COORDINATOR}:{PORT}", key)
-    return net.start(namespace, *words, net.folder(home), "", *([fault] if fault else []))
+def start_host(
+    net: Namespaces,
+    namespace: str,
+    home: Path,
+    key: str,
+    fault: str = "",
+    internet: str = "",
+) -> Process:
+    """Start a host. `key`: what it shares by, or `-`: it shares with nobody.
+
+    `internet`: the coordinator's address, where it shares with hosts that are named there.
+    """
+    words = ("-m", "benchmarks.lan_host", f"http://{internet or COORDINATOR}:{PORT}", key)
+    far = "internet" if internet else ""
+    return net.start(namespace, *words, net.folder(home), "", fault, far)

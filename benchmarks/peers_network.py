@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 __all__ = [
     "COORDINATOR",
     "Households",
+    "Internet",
     "Namespaces",
     "Network",
     "Process",
     "households",
+    "internet",
     "network",
     "require_namespaces",
 ]
@@ -35,8 +37,10 @@ def require_namespaces() -> None:
     """Return if this process may make namespaces. Raises `SystemExit` with what to do."""
     try:
         _run("ip", "netns", "list")
+        _run("nft", "--version")
     except (OSError, subprocess.CalledProcessError) as error:
-        raise SystemExit("This needs root and iproute2: apt-get install iproute2.") from error
+        message = "This needs root: apt-get install iproute2 nftables."
+        raise SystemExit(message) from error
     if os.geteuid() != 0:
         raise SystemExit("This needs root, for network namespaces.")
 
@@ -146,9 +150,14 @@ class Network(Namespaces):
         self.switch(switch)
         for number, namespace in enumerate([self.coordinator, *self.hosts]):
             self.add(namespace)
-            self.plug(namespace, "eth0", switch, f"p{number}", f"10.77.0.{number + 1}/24")
+            self.plug(namespace, "eth0", switch, f"p{number}", f"{self.address(number - 1)}/24")
             self.link(namespace, "route add default dev eth0")
         self.limit(self.coordinator, "eth0", coordinator_mbit)
+
+    @staticmethod
+    def address(host: int) -> str:
+        """Return the address of the host with that number; -1: of the coordinator."""
+        return f"10.77.0.{host + 2}"
 
 
 class Households(Namespaces):
@@ -171,9 +180,7 @@ class Households(Namespaces):
             self.switch(router)
             self.link(router, f"addr add {inside}.1/24 dev br0")
             self.plug(router, "wan", internet, f"r{lan}", f"{outside}/24")
-            _run(
-                "ip", "netns", "exec", router, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"
-            )
+            _forward(router)
             self.limit(router, "wan", up)
             self.limit(internet, f"r{lan}", down)
             self.link(self.coordinator, f"route add {inside}.0/24 via {outside}")
@@ -181,6 +188,96 @@ class Households(Namespaces):
                 self.add(namespace)
                 self.plug(namespace, "eth0", router, f"p{host}", f"{inside}.{10 + host}/24")
                 self.link(namespace, f"route add default via {inside}.1")
+
+
+class Internet(Namespaces):
+    """A coordinator and hosts at public addresses, and others behind NAT, each at a line.
+
+    The addresses are nobody's: 192.88.99.0/24 was given up (RFC 7526), 2d00::/8 never given out.
+    Nothing leads out of the namespaces.
+    """
+
+    coordinator4, coordinator6 = "192.88.99.1", "[2d00:1::1]"
+
+    def __init__(
+        self,
+        name: str,
+        hosts: tuple[int, int, int],
+        coordinator_mbit: float,
+        mbit: tuple[float, float],
+        stack: ExitStack,
+    ) -> None:
+        """Make them. `hosts`: reached by IPv4, by IPv6, not at all; `mbit`: down and up.
+
+        Those with IPv6 have IPv4, too, which lets nobody in.
+        """
+        super().__init__(stack)
+        self._down, self._up = mbit
+        self._internet, self.coordinator = f"{name}-i", f"{name}-c"
+        self.add(self._internet)
+        self.switch(self._internet)
+        self.add(self.coordinator)
+        self.plug(self.coordinator, "eth0", self._internet, "pc", f"{self.coordinator4}/24")
+        self.link(self.coordinator, "addr add 2d00:1::1/16 dev eth0 nodad")
+        self.limit(self.coordinator, "eth0", coordinator_mbit)
+        self.hosts: list[tuple[str, str, str]] = []
+        """Namespace, its public address, and the coordinator's as it has it."""
+        kinds = [kind for kind, count in zip("46n", hosts, strict=True) for _ in range(count)]
+        for number, kind in enumerate(kinds, 2):
+            host, outside = f"{name}-{number}", f"192.88.99.{number}"
+            self.add(host)
+            if kind == "n":
+                self._behind_nat(host, f"{name}-r{number}", number)
+            else:
+                self._at_line(host, number, outside)
+            if kind == "6":
+                outside = f"2d00:{number:x}::1"
+                self.link(host, f"addr add {outside}/16 dev eth0 nodad")
+                self._lock_out(host)
+            self.hosts.append(
+                (host, outside, self.coordinator6 if kind == "6" else self.coordinator4)
+            )
+
+    def _at_line(self, namespace: str, number: int, address: str) -> None:
+        port = f"p{number}"
+        self.plug(namespace, "eth0", self._internet, port, f"{address}/24")
+        self.limit(namespace, "eth0", self._up)
+        self.limit(self._internet, port, self._down)
+
+    def _behind_nat(self, host: str, router: str, number: int) -> None:
+        self.add(router)
+        self._at_line(router, number, f"192.88.99.{number}")
+        self.link(router, f"link add lan type veth peer name eth0 netns {host}")
+        self.link(router, "addr add 10.9.0.1/24 dev lan")
+        self.link(router, "link set lan up")
+        self.link(host, "addr add 10.9.0.2/24 dev eth0")
+        self.link(host, "link set eth0 up")
+        self.link(host, "route add default via 10.9.0.1")
+        _forward(router)
+        _nft(
+            router,
+            "add table ip nat",
+            "add chain ip nat out { type nat hook postrouting priority 100 ; }",
+            "add rule ip nat out oifname eth0 masquerade",
+        )
+
+    def _lock_out(self, namespace: str) -> None:
+        """Let only answers in by IPv4."""
+        _nft(
+            namespace,
+            "add table ip gate",
+            "add chain ip gate in { type filter hook input priority 0 ; policy drop ; }",
+            "add rule ip gate in ct state established,related accept",
+        )
+
+
+@contextmanager
+def internet(
+    hosts: tuple[int, int, int], coordinator_mbit: float, mbit: tuple[float, float]
+) -> Iterator[Internet]:
+    """Make a piece of internet: hosts reached by IPv4, by IPv6, and behind NAT."""
+    with ExitStack() as stack:
+        yield Internet(f"pleb{os.getpid()}", hosts, coordinator_mbit, mbit, stack)
 
 
 @contextmanager
@@ -195,6 +292,16 @@ def households(lans: int, hosts: int, mbit: tuple[float, float]) -> Iterator[Hou
     """Make LANs behind lines of so many Mbit/s down and up; they go with their processes."""
     with ExitStack() as stack:
         yield Households(f"pleb{os.getpid()}", lans, hosts, mbit, stack)
+
+
+def _forward(router: str) -> None:
+    setting = "/proc/sys/net/ipv4/ip_forward"
+    _run("ip", "netns", "exec", router, "sh", "-c", f"echo 1 > {setting}")
+
+
+def _nft(namespace: str, *commands: str) -> None:
+    for words in commands:
+        _run("ip", "netns", "exec", namespace, "nft", words)
 
 
 def _run(*command: str) -> None:

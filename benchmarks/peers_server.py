@@ -1,32 +1,40 @@
 """A coordinator that serves blobs alone, by the product's own handlers, and counts their bytes.
 
-    python -m benchmarks.peers_server HOME ADDRESS PORT
+    python -m benchmarks.peers_server HOME ADDRESS PORT [KEY]
 
-HOME has blobs as a coordinator keeps them. A line on stdin is answered by the bytes that were sent
-of each blob since the last one.
+ADDRESS `::` is IPv4, too. With the KEY of its hosts it names those that share to each other. HOME
+has blobs as a coordinator keeps them. A line on stdin is answered by the bytes that were sent of
+each blob since the last one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
+from pleb_agent.program.clock import system_clock
 from pleb_coordinator.api.blob_files import blob, parts
 from pleb_coordinator.api.blob_keys import BlobKeys
 from pleb_coordinator.api.counters import RequestCounters
+from pleb_coordinator.api.peers import Peers
+from pleb_coordinator.api.requests import address_of
 from pleb_coordinator.api.routes import route
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.blobs.parts import LeafCache
+from pleb_coordinator.core.peers import choose
+from pleb_shared.protocol.peers import Sharing
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -35,7 +43,12 @@ if TYPE_CHECKING:
     from pleb_coordinator.api.context import Api
 
 
-async def _main(home: Path, address: str, port: int) -> None:
+class _Shares(msgspec.Struct):
+    host: int
+    sharing: Sharing | None
+
+
+async def _main(home: Path, address: str, port: int, key: str) -> None:
     blobs = LocalBlobs(home)
     context = SimpleNamespace(
         deps=SimpleNamespace(blobs=blobs),
@@ -50,7 +63,18 @@ async def _main(home: Path, address: str, port: int) -> None:
             pass
         return Response()
 
+    peers = Peers(system_clock)
+
+    async def share(request: Request) -> Response:
+        said = msgspec.json.decode(await request.body(), type=_Shares)
+        place = ("p", said.host, address_of(request), said.sharing)
+        named = peers.near(*place)
+        peers.seen(*place, [key])
+        found = choose(named.candidates, {one.host: () for one in named.candidates}, [])
+        return Response(msgspec.json.encode({"peers": found, "reached": named.reached}))
+
     routes = [
+        Route("/share", share, methods=["POST"]),
         Route("/sink", sink, methods=["POST"]),
         route(api, "GET", "/blobs/{digest}", blob),
         route(api, "GET", "/parts/{digest}", parts),
@@ -65,11 +89,12 @@ async def _main(home: Path, address: str, port: int) -> None:
 
         await app(scope, receive, counted)
 
-    config = uvicorn.Config(
-        counting, address, port, log_level="error", lifespan="off", timeout_keep_alive=75
-    )
+    config = uvicorn.Config(counting, log_level="error", lifespan="off", timeout_keep_alive=75)
     server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
+    both = ":" in address
+    family = socket.AF_INET6 if both else socket.AF_INET
+    listening = socket.create_server((address, port), family=family, dualstack_ipv6=both)
+    serving = asyncio.create_task(server.serve([listening]))
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(lines), sys.stdin
@@ -89,5 +114,5 @@ def _say(**values: Any) -> None:
 
 
 if __name__ == "__main__":
-    folder, listens, at = sys.argv[1:]
-    asyncio.run(_main(Path(folder), listens, int(at)))
+    folder, listens, at, *known_by = sys.argv[1:]
+    asyncio.run(_main(Path(folder), listens, int(at), *(known_by or [""])))
