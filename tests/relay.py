@@ -18,8 +18,12 @@ class Relay:
     to: int
     cut_after: int | None = None
     """Bytes of clients after which all connections are cut, once; None: never."""
+    cut_after_received: int | None = None
+    """The same for what clients receive."""
     sent: int = 0
-    """By clients, and passed on."""
+    """By clients."""
+    received: int = 0
+    """By clients."""
     port: int = 0
     _open: list[socket.socket] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -49,6 +53,20 @@ class Relay:
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
 
+    def _is_cut_by(self, amount: int, upwards: bool) -> bool:
+        """Count what passes; return whether the connections are to be cut now."""
+        with self._lock:
+            if upwards:
+                self.sent += amount
+                cut = self.cut_after is not None and self.sent >= self.cut_after
+                self.cut_after = None if cut else self.cut_after
+            else:
+                self.received += amount
+                limit = self.cut_after_received
+                cut = limit is not None and self.received >= limit
+                self.cut_after_received = None if cut else limit
+        return cut
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
@@ -66,14 +84,9 @@ class Relay:
     def _pass(self, source: socket.socket, target: socket.socket, upwards: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(_READ_BYTES):
-                if upwards:
-                    with self._lock:
-                        self.sent += len(data)
-                        cut = self.cut_after is not None and self.sent >= self.cut_after
-                        self.cut_after = None if cut else self.cut_after
-                    if cut:
-                        self.cut()
-                        return
+                if self._is_cut_by(len(data), upwards):
+                    self.cut()
+                    return
                 target.sendall(data)
         for one in (source, target):
             with contextlib.suppress(OSError):

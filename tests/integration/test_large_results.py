@@ -11,10 +11,15 @@ import hashlib
 import io
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from pleb_agent.blobs.fetcher import BlobFetcher
+from pleb_agent.blobs.source import HttpSource, SourceKind
+from pleb_agent.blobs.standing import Standings
+from pleb_agent.cache.blob_cache import BlobCache
 from pleb_agent.client.coordinator import CoordinatorClient
 from pleb_shared.protocol.limits import LIMITS
 from pleb_system.network_errors import NetworkError
@@ -22,6 +27,12 @@ from tests.e2e.world import wait_until
 from tests.large_results import LargeServed, bucket_config, large_served
 from tests.relay import Relay
 from tests.s3_server import shared_nanio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pleb_agent.blobs.source import Offer
+    from pleb_shared.protocol.unit import Blob
 
 RESULT_BYTES = 128 * 2**20
 MARGIN_BYTES = 100 * 2**20
@@ -118,3 +129,45 @@ def test_after_each_break_at_most_a_part_is_sent_again(served):
     most = len(packed) + breaks * LIMITS.sent_part_bytes + HEAD_BYTES * parts
     assert len(packed) < relay.sent <= most
     wait_until("the result", lambda: state_of(served, assignment) in {"reported", "valid"})
+
+
+def test_after_each_break_of_a_download_at_most_a_part_is_received_again(served, tmp_path):
+    """Each time by an agent that knows only what is on its disk, as after a kill."""
+    blob, taken = served.world.metadata.model.initial, 0
+
+    async def fetch(url: str) -> None:
+        nonlocal taken
+        client = CoordinatorClient(url)
+
+        async def no_others(_: Blob) -> list[Offer]:
+            return []
+
+        source = HttpSource(client, SourceKind.COORDINATOR)
+        cache = BlobCache(tmp_path / "cache", 10**10)
+        try:
+            await BlobFetcher(cache, source, no_others, Standings()).fetch(blob)
+        finally:
+            taken += client.traffic.take()[0]
+            await client.close()
+
+    async def ended_by(
+        relay: Relay, amount: int, end: Callable[[asyncio.Task[None]], object]
+    ) -> None:
+        """Fetch until so many bytes have passed, and then let something end it."""
+        task = asyncio.create_task(fetch(relay.url))
+        until = relay.received + amount
+        while relay.received < until:
+            assert not task.done()
+            await asyncio.sleep(0.001)
+        end(task)
+        with pytest.raises((NetworkError, asyncio.CancelledError)):
+            await task
+
+    with Relay(served.port, cut_after_received=blob.size // 8) as relay:  # it goes on by itself
+        asyncio.run(ended_by(relay, blob.size // 4, lambda _: served.kill()))
+        served.start()
+        asyncio.run(ended_by(relay, blob.size // 4, asyncio.Task.cancel))
+        asyncio.run(fetch(relay.url))
+    leaves = 32 * (blob.size // LIMITS.blob_part_bytes + 1)
+    assert blob.size <= taken <= blob.size + 3 * (LIMITS.blob_part_bytes + leaves)
+    assert BlobCache(tmp_path / "cache", 10**10).has(blob, None)
