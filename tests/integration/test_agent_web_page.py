@@ -14,8 +14,15 @@ import httpx
 import msgspec
 import pytest
 
-from pleb_agent.control.views import DeviceView, MessageView, RuntimeView, SharingView
+from pleb_agent.control.views import (
+    DeviceView,
+    InternetView,
+    MessageView,
+    RuntimeView,
+    SharingView,
+)
 from pleb_agent.core.languages import LANGUAGES
+from pleb_agent.core.network_rules import reached_sentence
 from pleb_agent.core.override import Override, OverrideKind
 from pleb_agent.core.unit_parts import UnitPart
 from pleb_agent.updates.releases import Release
@@ -479,6 +486,24 @@ def test_from_where_files_came_and_who_is_near(server, browser):
     assert "Files from PCs near by" in html
     assert "Files from mirrors" not in html
     assert "2 PCs near by share a project with this one" in html
+
+
+def test_who_shares_on_the_internet_sees_what_passes_and_whether_it_is_reached(server, browser):
+    text = str(reached_sentence(7530, "192.88.99.1"))
+    internet = InternetView(
+        others=3, sent_bytes=5 * 2**20, message=MessageView(text=text, template=text, values={})
+    )
+    usual = page_agent.project()
+    counters = usual.counters | {"bytes_from_internet": 3 * 2**30}
+    server.agent.reader.shown["projects"] = [page_agent.project(counters=counters)]
+    server.agent.reader.shown["sharing"] = SharingView(
+        neighbours=0, sent_bytes=0, internet=internet
+    )
+    html = browser.get("/projects").text
+    assert "Files from other volunteers" in html
+    assert "3 other volunteers are known on the internet" in html
+    assert "Other volunteers reach this PC at 192.88.99.1, port 7530." in html
+    assert "near by" not in html
 
 
 def test_account_secrets_never_appear_in_addresses(server, browser):

@@ -56,7 +56,13 @@ def test_status_says_from_where_files_came_and_who_is_near():
     assert files.strip() == said
     said = "neighbours: 2 agents near by with a project in common, which got 5 MB from here"
     assert near.strip() == said
-    del counters["bytes_from_neighbours"]
+    counters["bytes_from_internet"] = 2.0**20
+    internet = {"others": 3, "sent_bytes": 2**20, "message": {"text": "They reach this PC."}}
+    sharing = {"neighbours": 0, "sent_bytes": 0, "internet": internet}
+    *_, files, _, far = status_lines(view | {"sharing": sharing})
+    assert files.endswith(", 0 B from mirrors, 1 MB from other volunteers")
+    assert far.strip() == "other volunteers: 3 known, which got 1 MB. They reach this PC."
+    del counters["bytes_from_neighbours"], counters["bytes_from_internet"]
     assert len(status_lines(view | {"sharing": None})) == 2, "nothing to say"
 
 

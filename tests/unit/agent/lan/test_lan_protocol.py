@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pleb_agent.core.network_rules import may_share
+from pleb_agent.core.network_rules import may_share, may_share_on_internet, reached_sentence
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.readings import Power, PowerSource, Readings
 from pleb_agent.lan.neighbours import MOST_NEIGHBOURS, Neighbour, Neighbours, beacon_interval
@@ -175,3 +175,24 @@ BATTERY = Power(PowerSource.BATTERY, 80.0)
 def test_when_files_are_shared(preferences, readings, allowed):
     changed = msgspec.structs.replace(Preferences(), **preferences)
     assert may_share(Readings(now=0.0, **readings), changed) is allowed
+    elsewhere = msgspec.structs.replace(changed, internet_sharing=changed.lan_sharing)
+    assert may_share_on_internet(Readings(now=0.0, **readings), elsewhere) is allowed
+
+
+def test_nothing_is_shared_on_the_internet_unless_wanted_or_past_a_proxy():
+    now = Readings(now=0.0)
+    assert not may_share_on_internet(now, Preferences())
+    assert may_share_on_internet(now, Preferences(internet_sharing=True, proxy="none"))
+    behind = Preferences(internet_sharing=True, proxy="http://proxy.example:3128")
+    assert not may_share_on_internet(now, behind)
+
+
+def test_a_person_is_told_whether_others_reach_this_pc():
+    assert str(reached_sentence(7530, None)).endswith("is not known yet.")
+    assert "at 192.88.99.1, port 7530" in str(reached_sentence(7530, "192.88.99.1"))
+    assert "cannot reach this PC at port 7530" in str(reached_sentence(7530, ""))
+
+
+def test_an_ipv6_address_is_in_brackets():
+    assert Neighbour(b"p", "2d00::1", 7530, (), 0.0).url == "http://[2d00::1]:7530"
+    assert Neighbour(b"p", "192.88.99.1", 7530, (), 0.0).url == "http://192.88.99.1:7530"
