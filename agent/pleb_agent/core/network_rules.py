@@ -70,12 +70,14 @@ def reached_sentence(port: int, address: str | None) -> Sentence:
         return say("Whether other volunteers can reach this PC is not known yet.")
     if address:
         return say(
-            "Other volunteers reach this PC at {address}, port {port}.", address=address, port=port
+            "Other volunteers reach this PC at {address}, port {port}.",
+            address=address,
+            port=str(port),
         )
     return say(
         "Other volunteers cannot reach this PC at port {port}: it gets files from them and gives "
         "none. Let your router or firewall pass that port on if you want to give, too.",
-        port=port,
+        port=str(port),  # a number would have its thousands set apart
     )
 
 
