@@ -69,7 +69,10 @@ def busy() -> PageAgent:
     """An agent with everything that a page can show at once."""
     return PageAgent(
         projects=[
-            page_agent.project(),
+            page_agent.project(
+                showcase="https://train.example/projects/words?from=3#showcase",
+                showcase_since_ours=True,
+            ),
             page_agent.project("digits", title="Digits", problem="It cannot be reached."),
         ],
         open=[page_agent.assignment(), page_agent.assignment(assignment=9)],
