@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from contextlib import closing
 
 import pytest
 
 from pleb_coordinator.cli.main import main
-from pleb_coordinator.core.records import FileKind
-from pleb_coordinator.home.config import read_config, store_place
+from pleb_coordinator.core.records import FileKind, Upload
+from pleb_coordinator.home.config import config_text, read_config, store_place
 from pleb_coordinator.steps import deps_of, open_blobs
 from pleb_coordinator.store.schema import metadata
 from pleb_coordinator.store.transaction import Store, connect
@@ -105,6 +106,29 @@ def test_numbers_go_on_after_rows_that_were_removed(operator, capsys):
     with operator.world.store.read() as tx:
         newest = max(host.id for host in tx.hosts.of_project(1, limit=100))
     assert newest > number
+
+
+def test_what_has_landed_is_checked_before_anything_moves(operator, capsys):
+    """Its host is done with it, so it would be lost."""
+    server = shared_s3()
+    bucket = f"s3://{server.new_bucket()}/pleb"
+    move(capsys, operator, bucket, "--s3-endpoint", server.endpoint)
+    config = read_config(operator.home.config_file)
+    s3 = dataclasses.replace(config.s3, public=f"{server.endpoint}/{bucket[5:]}")
+    operator.home.config_file.write_text(config_text(dataclasses.replace(config, s3=s3)))
+    store, now = operator.world.store, operator.world.clock()
+    with store.write() as tx:
+        tx.uploads.add(Upload("t" * 48, 1, 1, "d", 5, now, now + 9, complete=False))
+        assert tx.uploads.land("t" * 48, now, now + 9)
+    store.close()
+    code, said = run(capsys, operator, "migrate", "--to", "files")
+    assert (code, "not checked yet" in said["message"]) == (2, True)
+    assert read_config(operator.home.config_file).blobs == bucket
+    operator.world.store = Store(store_place(operator.home))
+    with operator.world.store.write() as tx:
+        tx.uploads.remove("t" * 48)
+    move(capsys, operator, "files")
+    assert read_config(operator.home.config_file).s3.public == ""
 
 
 def test_what_cannot_be_moved_stays(operator, capsys):

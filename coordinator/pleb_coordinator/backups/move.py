@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Moved", "move_home"]
 
 _AT_ONCE: Final = 8
+_COPIED_BYTES: Final = 2**20
 _LOOKS: Final = 5
 _LOOK_SECONDS: Final = 0.2
 """Between looks whether a store is used: a database forgets a closed connection a little later."""
@@ -80,10 +81,18 @@ def _copy_files(place: Path | str, source: Blobs, target: Blobs) -> tuple[int, i
     store = Store(place)
     try:
         with store.read() as tx:
+            projects = map(tx.projects.find, tx.projects.names())
+            waiting = [found.name for found in projects if tx.uploads.any_landed(found.id)]
             digests = tx.references.blobs()
             deltas = tx.references.delta_files()
     finally:
         store.close()
+
+    if waiting:  # their hosts are done with them
+        raise InputError(
+            f"Results of {waiting[0]} are in the bucket that were not checked yet: start `work`, "
+            "stop it after a minute, and move then."
+        )
 
     def copy_blob(digest: str) -> None:
         target.put(source.get(digest))
@@ -93,7 +102,11 @@ def _copy_files(place: Path | str, source: Blobs, target: Blobs) -> tuple[int, i
     def copy_delta(delta: tuple[int, str]) -> None:
         assignment, digest = delta
         stored = StoredDelta(assignment, 0, None)
-        target.put_delta(assignment, bytes(source.delta_view(stored, digest)))
+        view = source.delta_view(stored, digest)
+        with target.temporary() as file:
+            for start in range(0, len(view), _COPIED_BYTES):
+                file.write(view[start : start + _COPIED_BYTES])
+            target.put_delta_file(assignment, file)
         target.delta_view(stored, digest)  # hashes it
 
     with ThreadPoolExecutor(_AT_ONCE) as threads:

@@ -154,12 +154,18 @@ def _move(home: Home, options: argparse.Namespace, output: Output) -> int:
     if after == before:
         message = f"{home.path} is there already."
         raise InputError(message)
+    public = before.s3.public
+    if (before.blobs, before.s3.endpoint) != (after.blobs, after.s3.endpoint):
+        # it is an address of the old place
+        after = dataclasses.replace(after, s3=dataclasses.replace(after.s3, public=""))
     moved = move_home(home, before, after, lambda config: _write(home, config))
     lines = [
         f"Moved {moved.rows} rows, {moved.blobs} blobs and {moved.deltas} results.",
         "Start it: pleb-coordinator serve",
         "What is left at the old place is not used any more, and may be removed.",
     ]
+    if public != after.s3.public:
+        lines.append("Results come to `serve` now: set `public` in [s3] for a new bucket.")
     output.result(dataclasses.asdict(moved), lines)
     return 0
 

@@ -1039,6 +1039,9 @@ SELECT {_UPLOAD} FROM uploads
 WHERE project = :project AND complete = 0 AND check_at IS NOT NULL AND check_at <= :now
 ORDER BY check_at LIMIT :limit
 """
+ANY_LANDED_UPLOAD: Final = """
+SELECT 1 FROM uploads WHERE project = :project AND complete = 0 AND check_at IS NOT NULL LIMIT 1
+"""
 CHECK_UPLOAD_AT: Final = """
 UPDATE uploads SET check_at = :at WHERE token = :token AND complete = 0
 """

@@ -50,6 +50,10 @@ class Uploads(TableGroup):
         found = self._db.execute(sql.UPLOADS_TO_CHECK, project=project, now=now, limit=limit)
         return _UPLOAD.all(found)
 
+    def any_landed(self, project: int) -> bool:
+        """Whether something of the project has landed that was not checked yet."""
+        return self._exists(sql.ANY_LANDED_UPLOAD, project=project)
+
     def check_at(self, token: str, at: float) -> None:
         """Let what has landed be checked at that time."""
         self._db.execute(sql.CHECK_UPLOAD_AT, token=token, at=at)
