@@ -210,29 +210,6 @@ def test_an_agent_that_knows_no_bucket_sends_to_serve_as_ever(direct):
     assert direct.proxy.received == 0
 
 
-def test_a_bucket_that_the_operator_has_not_named_gets_no_signature(tmp_path, monkeypatch):
-    """Or a researcher could have the coordinator sign for another place of its bucket."""
-    server = shared_nanio()
-    name = server.new_bucket()
-    ours, theirs = f"{server.endpoint}/{name}/pleb", f"{server.endpoint}/{name}/other"
-    with (
-        large_served(
-            tmp_path,
-            monkeypatch,
-            result_bytes=RESULT_BYTES,
-            bucket=f"s3://{name}/pleb",
-            s3=bucket_config(server.endpoint, ours),
-            uploads=theirs,
-        ) as served,
-        FaultyProxy(server.endpoint) as proxy,
-    ):
-        direct = Direct(served, proxy, theirs)
-        assert direct.parts() == {"offset": 0, "parts": []}
-        assert not direct.put()
-        direct.send()
-        assert direct.state() in COUNTED
-
-
 def test_uploads_that_are_not_known_have_no_parts(direct):
     url = f"{direct.served.url}/uploads/{'0' * 48}"
     for answer in (httpx.get(f"{url}/parts"), httpx.post(f"{url}/landed")):

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import io
 import sys
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,19 +39,29 @@ RESULT_BYTES = 128 * 2**20
 MARGIN_BYTES = 100 * 2**20
 """More than what is in memory at once: parts of a few MiB in each thread. The packed result alone
 has 119 MB."""
+_drifts = count(1)
 HEAD_BYTES = 600
 """Of a request, at most."""
 
 
-@pytest.fixture(params=["files", "bucket"])
-def served(request, tmp_path, monkeypatch):
+@pytest.fixture(scope="module", params=["files", "bucket"])
+def served(request, tmp_path_factory):
     server = shared_nanio() if request.param == "bucket" else None
     bucket = "" if server is None else f"s3://{server.new_bucket()}/pleb"
     s3 = None if server is None else bucket_config(server.endpoint)
-    with large_served(
-        tmp_path, monkeypatch, result_bytes=RESULT_BYTES, bucket=bucket, s3=s3
-    ) as found:
+    folder = tmp_path_factory.mktemp(request.param)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        large_served(folder, patch, result_bytes=RESULT_BYTES, bucket=bucket, s3=s3) as found,
+    ):
         yield found
+
+
+def slot(served: LargeServed) -> tuple[str, bytes, int]:
+    """Return a slot of a new host's, whose result nobody else has."""
+    drift = 0.001 * next(_drifts)
+    host = served.world.volunteer(f"host-{drift}", calibrated=False, drift=drift)
+    return served.slot(host)
 
 
 def upload(url: str, token: str, packed: bytes) -> None:
@@ -89,8 +100,7 @@ class Peak:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is Linux's")
 def test_a_large_result_and_a_large_blob_are_never_in_the_memory_of_serve(served):
-    host = served.world.volunteer("anna", calibrated=False)
-    token, packed, assignment = served.slot(host)
+    token, packed, assignment = slot(served)
     peak = Peak(served.part("web_app").pid)
     upload(served.url, token, packed)
     assert state_of(served, assignment) in {"reported", "valid"}
@@ -105,8 +115,7 @@ def test_a_large_result_and_a_large_blob_are_never_in_the_memory_of_serve(served
 
 
 def test_after_each_break_at_most_a_part_is_sent_again(served):
-    host = served.world.volunteer("anna", calibrated=False)
-    token, packed, assignment = served.slot(host)
+    token, packed, assignment = slot(served)
     breaks = 0
     with Relay(served.port, cut_after=len(packed) // 4) as relay:
 

@@ -228,6 +228,21 @@ def test_a_new_epoch_or_a_deleted_project_drops_it(bucket):
     assert (FileKind.LATE_UPLOAD, bucket.token) in {(one.kind, one.name) for one in due}
 
 
+def test_a_bucket_that_the_operator_has_not_named_gets_no_signature(bucket):
+    """Or a researcher could have the coordinator sign for another place of its bucket."""
+    world = bucket.world
+
+    def is_direct():
+        with world.store.read() as tx:
+            return landed.is_direct(tx, world.deps, find_upload(tx, world.deps, bucket.token))
+
+    assert is_direct()
+    for number, other in enumerate(("", bucket.address + "x", bucket.address[:-5] + "/other"), 2):
+        changed = msgspec.structs.replace(world.metadata, number=number, uploads=other)
+        world.publish(changed, invite=False)
+        assert not is_direct()
+
+
 def test_a_place_in_the_bucket_follows_from_the_token_alone():
     assert upload_place("token") == f"uploads/{digest_of(b'token')}/"
     assert part_place("token", 7) == f"uploads/{digest_of(b'token')}/00000000000000000007"
