@@ -80,4 +80,11 @@ def test_a_link_with_an_invite_opens_the_join_page_and_leaves_no_trace(
     assert browser.driver.current_url == f"{world.url}/projects/tiny"
     assert "members and the operator only" in browser.text("access")
     browser.wait(lambda: browser.text("link-state") == "live")  # its events come, too
+
+    # an address that asks for more keeps what it asks for
+    browser.driver.delete_all_cookies()
+    browser.driver.get("about:blank")
+    browser.driver.get(page().replace("/tiny#", "/tiny?from=3#showcase&"))
+    browser.wait(lambda: heading(browser) == "Tiny digits")
+    assert browser.driver.current_url == f"{world.url}/projects/tiny?from=3#showcase"
     assert httpx.get(f"{world.url}/projects/tiny").status_code == 404
