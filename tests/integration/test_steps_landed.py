@@ -10,6 +10,7 @@ from pleb_coordinator.blobs.s3 import S3Blobs
 from pleb_coordinator.core.records import FileKind
 from pleb_coordinator.jobs.loop import Jobs
 from pleb_coordinator.steps import landed
+from pleb_coordinator.steps.access import blobs_of
 from pleb_coordinator.steps.upload import find_upload
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.direct import part_place, sealed_part, upload_place
@@ -17,6 +18,7 @@ from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.report import DeltaResult
 from pleb_shared.tensors.packing import pack
+from tests.integration.private_world import PrivateWorld
 from tests.integration.steps_world import World, report
 from tests.s3_server import KEYS, Fault, FaultyProxy, shared_nanio, shared_s3
 
@@ -24,7 +26,7 @@ from tests.s3_server import KEYS, Fault, FaultyProxy, shared_nanio, shared_s3
 class Bucket:
     """A world on a bucket, and a reported result in it."""
 
-    def __init__(self, tmp_path, patch, server, proxy):
+    def __init__(self, tmp_path, patch, server, proxy, *, kind=World):
         name = server.new_bucket()
         self.proxy = proxy
         self.address = f"{server.endpoint}/{name}/pleb"
@@ -43,8 +45,9 @@ class Bucket:
 
         patch.setattr(World, "describe", describe)
         patch.setattr(World, "new_blobs", staticmethod(lambda _: self.blobs))
-        self.world = World(tmp_path)
-        self.host = self.world.volunteer("anna")
+        self.world = kind(tmp_path)
+        invite = self.world.member_invite() if isinstance(self.world, PrivateWorld) else None
+        self.host = self.world.volunteer("anna", invite=invite)
         self.manifest = self.world.ask(self.host)[0][0]
         delta = self.world.train(self.host, self.manifest)
         self.packed = pack(delta)
@@ -104,6 +107,23 @@ def test_it_counts_once_it_was_read_and_its_parts_go_twice(bucket):
     assert bucket.objects()
     bucket.world.pass_time(5000)
     assert not bucket.objects()
+
+
+def test_a_private_projects_result_is_sealed_once_it_was_checked(tmp_path, monkeypatch):
+    bucket = Bucket(tmp_path, monkeypatch, shared_nanio(), None, kind=PrivateWorld)
+    bucket.put()
+    bucket.land()
+    bucket.world.run()
+    bucket.world.pass_time(10)
+    assert not bucket.objects()
+    project, deps = bucket.world.project, bucket.world.deps
+    with bucket.world.store.read() as tx:
+        row = tx.assignments.get(bucket.manifest.assignment)
+        stored = tx.assignments.delta(row.id)
+    assert row.state in {"reported", "valid"}
+    sealed = bytes(bucket.blobs.delta_view(stored, stored.digest))
+    assert sealed.startswith(b"PLEBSEAL")
+    assert digest_of(blobs_of(deps, project).delta_view(stored, None)) == row.digest
 
 
 def test_its_lease_lasts_until_it_was_read_however_long_that_takes(bucket):
