@@ -27,8 +27,7 @@ def publish_project(store: Store, deps: Deps, name: str, size: RoundSize) -> Pro
     """Return the project, published as a researcher's would be."""
     small = SmallProject(
         name,
-        # units alike: what is in hand was never begun, so no end of a round can be foreseen
-        Round(units=size.units, quorum=size.quorum, grace_seconds=0, shortest_unit=1),
+        Round(units=size.units, quorum=size.quorum, grace_seconds=0),
         # the load asks far more often than hosts that compute
         verification=Verification(tolerance=1e-3, tolerance_ceiling=0.05, pace=0),
         codec=Codec(up=UP, down="int4", block=BLOCK),

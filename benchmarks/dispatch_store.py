@@ -37,6 +37,8 @@ LARGEST_ROUND: Final = 100_000
 """The protocol's largest round: projects with fewer units would run dry."""
 _CLASS: Final = "c1" * 32
 _SECONDS_PER_STEP: Final = 0.5
+_BEGUN_SECONDS: Final = 60.0
+"""So long ago hosts got the units that they hold: they are nearly ready for the next ones."""
 
 _ADD_HOSTS: Final = """
 INSERT INTO hosts (id, project, fingerprint, key, account, role, network, agent, runtime,
@@ -59,7 +61,7 @@ _VOUCHED: Final = "UPDATE classes SET accounts = ?, measured = 1 WHERE project =
 _GIVE: Final = """
 UPDATE assignments SET
     state = 'leased', host = h.id, account = h.account, nonce = lower(hex(randomblob(16))),
-    issued_at = :now, lease_until = :first_end + :every * (assignments.id - :first)
+    issued_at = :now - :begun, lease_until = :first_end + :every * (assignments.id - :first)
 FROM hosts h
 WHERE h.id = :first_host + assignments.id % :hosts
   AND assignments.project = :project AND assignments.version = :version
@@ -83,7 +85,7 @@ INSERT INTO deltas (assignment, size, data) SELECT canonical, :size, NULL FROM u
 WHERE project = :project AND version = :version AND epoch = 0 AND kind = 'train'
 """
 _COUNT_APPLIED: Final = """
-UPDATE rounds SET open = 0, valid = 0, quorum_at = :now
+UPDATE rounds SET open = 0, valid = 0, quorum_at = :now, opened_at = :now - 3600
 WHERE project = :project AND version = :version AND epoch = 0
 """
 _ADD_SHARES: Final = """
@@ -218,6 +220,7 @@ class _Past:
             "count": count,
             "first_end": first_end,
             "every": LEASE_SECONDS / count,
+            "begun": _BEGUN_SECONDS,
             "first_host": self.first_host,
             "hosts": self.hosts,
         }

@@ -12,6 +12,7 @@ from pleb_coordinator.simulation.attacks import ATTACKS
 from pleb_coordinator.simulation.project import SmallProject, publish_small
 from pleb_coordinator.steps import deps_of
 from pleb_coordinator.store.transaction import Store
+from pleb_shared.errors import InputError
 from pleb_shared.protocol.project import Round
 from pleb_system.exit_codes import ExitCode
 from tests.postgres import shared_postgres
@@ -39,6 +40,25 @@ def test_json_has_every_figure(capsys, tmp_path):
     found = json.loads(capsys.readouterr().out)
     assert found["lies"] > 0
     assert {"units_per_hour", "rounds_minutes", "idle", "trusted_load"} <= found.keys()
+
+
+@pytest.mark.parametrize(
+    ("hosts", "minutes", "units", "lease_seconds"), [(8, 1, 64, 3600), (1000, 60, 1000, 14_400)]
+)
+def test_without_a_project_there_is_a_unit_for_each_host_and_time_for_it(
+    hosts, minutes, units, lease_seconds, tmp_path, monkeypatch
+):
+    seen = []
+
+    def note(settings, store):
+        seen.append(settings)
+        raise InputError("enough is seen")
+
+    monkeypatch.setattr("pleb_coordinator.cli.simulate.opened_fleet", note)
+    simulate("--hosts", f"{hosts}", "--unit-minutes", f"{minutes}", "--home", str(tmp_path))
+    (settings,) = seen
+    assert (settings.round.units, settings.round.quorum) == (units, units * 3 // 4)
+    assert settings.lease_seconds == lease_seconds
 
 
 def test_a_fleet_fares_alike_with_a_database_and_a_file(capsys, tmp_path):

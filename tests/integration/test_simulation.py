@@ -129,7 +129,7 @@ def test_hosts_get_units_on_shards_they_have_and_those_are_checked_more(choice, 
             rates = {row.id: tx.units.get(row.unit).audit_rate for row in rows}
     on_hosts = [sum(shard in host.shards for host in fleet.hosts) for shard in range(64)]
     assert min(on_hosts) >= 1
-    assert sum(on_hosts) / len(on_hosts) >= 3, "each is on several, should one be away"
+    assert sum(on_hosts) / len(on_hosts) >= 2.5, "each is on several, should one be away"
     downloads = sum(not one.had_shards for one in made) / len(made)
     out_of_turn = [row for row in rows if row.out_of_turn]
     assert {row.purpose for row in out_of_turn} <= {Purpose.PRIMARY}, "checks go by lot"

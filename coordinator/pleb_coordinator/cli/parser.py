@@ -189,7 +189,10 @@ def _add_simulation(commands: Commands) -> None:
         "simulate words --hosts 200 --hours 12",
     )
     parser.add_argument(
-        "project", metavar="PROJECT", nargs="?", help="whose settings (the default ones)"
+        "project",
+        metavar="PROJECT",
+        nargs="?",
+        help="whose settings (a unit for each host)",
     )
     parser.add_argument("--hosts", type=count, default=60, metavar="N", help="volunteers (60)")
     parser.add_argument("--trusted", type=number, default=1, metavar="N", help="trusted hosts (1)")

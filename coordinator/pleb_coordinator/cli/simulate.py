@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -15,6 +15,7 @@ from pleb_coordinator.simulation.figures import Figures, figures_of
 from pleb_coordinator.simulation.fleet import Settings, opened_fleet
 from pleb_coordinator.simulation.hosts import FleetPlan
 from pleb_shared.errors import InputError
+from pleb_shared.protocol.project import Round
 from pleb_system.command_line import table
 
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
+
+_FEWEST_UNITS: Final = 64
+"""Of a round without a project that says how many; more volunteers have a unit each."""
+_SHORTEST_LEASE_SECONDS: Final = 3600.0
+_LEASE_UNITS: Final = 4.0
+"""A lease lasts at least so many units of the median PC: some PCs need twice its time, or more."""
 
 
 def simulate(home: Home, options: argparse.Namespace, output: Output) -> int:
@@ -76,7 +83,14 @@ def _settings(home: Home, options: argparse.Namespace) -> Settings:
         fault_rate=options.faults,
     )
     if options.project is None:
-        return Settings(fleet=fleet, hours=options.hours, seed=options.seed)
+        units = max(_FEWEST_UNITS, fleet.hosts)
+        return Settings(
+            fleet=fleet,
+            hours=options.hours,
+            seed=options.seed,
+            round=Round(units=units, quorum=units * 3 // 4),
+            lease_seconds=max(_SHORTEST_LEASE_SECONDS, _LEASE_UNITS * fleet.unit_seconds),
+        )
     with opened(home) as store, store.read() as tx:
         metadata = tx.projects.find(options.project).metadata
     usual = Settings()

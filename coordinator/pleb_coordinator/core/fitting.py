@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.records import Record
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
 __all__ = [
     "InHand",
     "RoundAhead",
-    "due_seconds",
+    "RoundsAhead",
+    "due_by",
     "fitting_steps",
     "is_late",
+    "round_ahead",
     "seconds_left",
     "whole_unit",
 ]
@@ -36,6 +40,10 @@ _LONG: Final = 1.4
 _FEWEST_ROUNDS: Final = 5
 _PARTS: Final = 16
 """Units are shortened to multiples of this part of a whole one."""
+_FRESH_PART: Final = 1 / 32
+"""A round is looked at again when this part of its units in hand has changed."""
+_FRESH_TIME: Final = 0.01
+"""And after this part of the time that its units take."""
 
 _ROUNDING: Final = 1e-6
 """Of a step: a whole unit fits into its own time."""
@@ -51,26 +59,122 @@ class InHand(Record, frozen=True):
     seconds_per_step: float
     chunk: str = FULL
 
+    @property
+    def ends_at(self) -> float:
+        """When it should be finished."""
+        return self.issued_at + self.seconds_per_step * self.local_steps
+
     def seconds_left(self, now: float) -> float:
         """Return how long it should still take."""
-        return max(0.0, self.issued_at + self.seconds_per_step * self.local_steps - now)
+        return max(0.0, self.ends_at - now)
 
 
 class RoundAhead(Record, frozen=True):
-    """An open round, as far as its end depends on it."""
+    """An open round as it was at a moment, as far as its end depends on it.
 
+    Only what is asked for with each request is kept of the units in hand: `round_ahead` makes it.
+    """
+
+    at: float
+    """When the units in hand were looked at."""
     needed: int
     """Verified units that it lacks."""
     local_steps: int
     """Of a whole unit."""
-    in_hand: tuple[InHand, ...]
-    """First tries that hosts compute; of very many a sample."""
+    steps_left: float
+    """Of all first tries that hosts compute, but for late ones."""
+    steps_per_second: float
+    """Of these hosts together."""
+    ends: tuple[float, ...]
+    """When these first tries should end, soonest first; of very many a sample."""
+    in_one_hand: tuple[InHand, ...]
+    """First tries of units that one host computes, late ones too; what should end last is first."""
     before: float = 0.0
     """Steps per second that came into the last version: while a round is young, few have asked."""
-    due_seconds: float = math.inf
-    """When it should have its quorum, from now, so that it takes hardly longer than usual."""
+    due_by: float = math.inf
+    """When it should have its quorum, so that it takes hardly longer than usual."""
     every: int = 1
-    """For so many first tries one is in `in_hand`."""
+    """For so many first tries one was looked at."""
+    fresh_seconds: float = 0.0
+    """How long this is nearly right, if no host begins or ends a unit."""
+
+
+def round_ahead(
+    in_hand: Sequence[InHand],
+    now: float,
+    *,
+    needed: int,
+    local_steps: int,
+    before: float = 0.0,
+    due_by: float = math.inf,
+    every: int = 1,
+) -> RoundAhead:
+    """Return what a round's end depends on, from the first tries that hosts compute `now`."""
+    alive = [found for found in in_hand if not is_late(found, now)]
+    steps = sum(found.seconds_left(now) / found.seconds_per_step for found in alive)
+    copies = Counter(found.unit for found in in_hand)
+    lengths = [found.seconds_per_step * found.local_steps for found in alive]
+    return RoundAhead(
+        at=now,
+        needed=needed,
+        local_steps=local_steps,
+        steps_left=every * steps,
+        steps_per_second=every * sum(1 / found.seconds_per_step for found in alive),
+        ends=tuple(sorted(found.ends_at for found in alive)),
+        in_one_hand=tuple(
+            sorted(
+                (found for found in in_hand if copies[found.unit] == 1),
+                key=lambda found: -found.ends_at,
+            )
+        ),
+        before=before,
+        due_by=due_by,
+        every=every,
+        fresh_seconds=_FRESH_TIME * statistics.fmean(lengths) if lengths else 0.0,
+    )
+
+
+@dataclass
+class _Known:
+    version: tuple[int, int]
+    ahead: RoundAhead
+    valid: int
+    changes: int = 0
+
+
+class RoundsAhead:
+    """What a process remembers of open rounds: else each request would read all units in hand.
+
+    A round is looked at again as soon as that hardly adds to what requests cost. Of a small one
+    that is after each change; what a large one's end is taken for is off by a few percent at most.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, _Known] = {}
+
+    def find(
+        self, project: int, version: tuple[int, int], valid: int, now: float
+    ) -> RoundAhead | None:
+        """Return the round of a project's `version` (epoch, number); None: look at it again.
+
+        `valid`: how many of its units are verified by now.
+        """
+        known = self._known.get(project)
+        if known is None or known.version != version:
+            return None
+        found = known.ahead
+        changes = known.changes + abs(valid - known.valid)
+        few = changes <= _FRESH_PART * len(found.ends) * found.every
+        return found if few and 0 <= now - found.at < found.fresh_seconds else None
+
+    def keep(self, project: int, version: tuple[int, int], valid: int, ahead: RoundAhead) -> None:
+        """Remember a round that was looked at now."""
+        self._known[project] = _Known(version, ahead, valid)
+
+    def note_given(self, project: int) -> None:
+        """A host was given a first try of the project's open round."""
+        if (known := self._known.get(project)) is not None:
+            known.changes += 1
 
 
 def is_late(found: InHand, now: float) -> bool:
@@ -84,35 +188,33 @@ def seconds_left(ahead: RoundAhead, own_seconds_per_step: float, now: float) -> 
 
     Units that are late are not counted on. The host that asks is counted among those who compute.
     """
-    alive = [found for found in ahead.in_hand if not is_late(found, now)]
-    rests = sorted(found.seconds_left(now) for found in alive)
-    steps = ahead.every * sum(found.seconds_left(now) / found.seconds_per_step for found in alive)
-    others = ahead.every * sum(1 / found.seconds_per_step for found in alive)
-    speed = 1 / own_seconds_per_step + others
-    more = max(0, ahead.needed - ahead.every * len(alive))
+    steps = max(0.0, ahead.steps_left - (now - ahead.at) * ahead.steps_per_second)
+    speed = 1 / own_seconds_per_step + ahead.steps_per_second
+    more = max(0, ahead.needed - ahead.every * len(ahead.ends))
     balanced = (more * ahead.local_steps + steps) / max(speed, ahead.before)
-    awaited = rests[: max(0, math.ceil(ahead.needed / ahead.every))]
-    return max(balanced if ahead.needed > 0 else 0.0, awaited[-1] if awaited else 0.0)
+    awaited = ahead.ends[: max(0, math.ceil(ahead.needed / ahead.every))]
+    rest = awaited[-1] - now if awaited else 0.0
+    return max(0.0, balanced if ahead.needed > 0 else 0.0, rest)
 
 
-def due_seconds(lengths: Sequence[float], opened_at: float, now: float) -> float:
-    """Return in how many seconds an open round becomes unusually long; infinity: nobody knows.
+def due_by(lengths: Sequence[float], opened_at: float) -> float:
+    """Return when an open round becomes unusually long; infinity: nobody knows.
 
     `lengths` are those of the last rounds, in seconds.
     """
     if len(lengths) < _FEWEST_ROUNDS:
         return math.inf
     usual: float = statistics.median(lengths)
-    return opened_at + _LONG * usual - now
+    return opened_at + _LONG * usual
 
 
-def whole_unit(ahead: RoundAhead, seconds: float, shortest: float) -> int:
+def whole_unit(ahead: RoundAhead, seconds: float, shortest: float, now: float) -> int:
     """Return the most steps of a unit now, where `seconds` are left with whole units.
 
     With fewer hosts than usual (by night, at weekends) a round of whole units would take long; it
     is made of shorter ones instead, which are as many samples per second.
     """
-    share = 1.0 if seconds <= 0 else ahead.due_seconds / seconds
+    share = 1.0 if seconds <= 0 else (ahead.due_by - now) / seconds
     return max(1, math.ceil(ahead.local_steps * min(1.0, max(shortest, share))))
 
 

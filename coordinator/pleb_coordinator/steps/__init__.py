@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING
 
 from pleb_coordinator.aggregation.noise import NoiseKey
 from pleb_coordinator.blobs.local import LocalBlobs
+from pleb_coordinator.core.fitting import RoundsAhead
 from pleb_coordinator.core.numbers import AssignmentNumbers
 from pleb_coordinator.home.config import Networks, Retention
 from pleb_coordinator.home.keys import OnlineKeys, read_secret
@@ -75,6 +76,11 @@ class Deps:
     def numbers(self) -> AssignmentNumbers:
         """The numbers by which hosts know their assignments."""
         return AssignmentNumbers(self.secret)
+
+    @cached_property
+    def rounds_ahead(self) -> RoundsAhead:
+        """What this process remembers of open rounds."""
+        return RoundsAhead()
 
     @cached_property
     def noise_key(self) -> NoiseKey:

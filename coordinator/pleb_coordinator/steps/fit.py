@@ -7,28 +7,30 @@ tries it again does the same steps.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from pleb_coordinator.core.assignment import expected_seconds
+from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.chunks import cost_of_chunk, fits
 from pleb_coordinator.core.fitting import (
     RoundAhead,
-    due_seconds,
+    due_by,
     fitting_steps,
     is_late,
+    round_ahead,
     seconds_left,
     whole_unit,
 )
 from pleb_coordinator.core.planning import YOUNG_VERSIONS
 from pleb_coordinator.core.records import Purpose
+from pleb_coordinator.core.unit_state import UnitState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pleb_coordinator.core.records import Assignment, UnitRow
+    from pleb_coordinator.core.records import Assignment, Round, UnitRow
     from pleb_coordinator.steps import RequestContext
 
 __all__ = ["fitted", "in_window", "nothing_fits", "unit_to_double", "window_is_over"]
@@ -44,6 +46,7 @@ _ROUND_MARGIN: Final = 1.05
 that by less than a twentieth of the round (decision 43)."""
 _MOST_IN_HAND: Final = 2000
 """First tries of a round that are read, which takes some five milliseconds; of more a sample."""
+_IN_HAND: Final = {AssignmentState.LEASED, AssignmentState.UPLOADING}
 _FASTER: Final = 2.0
 """A unit is doubled onto a host that does it in half of the time that is left of it, or sooner."""
 
@@ -160,13 +163,14 @@ def unit_to_double(context: RequestContext) -> UnitRow | None:
         return None
     if Purpose.PRIMARY in tx.assignments.unsent_purposes(context.project.id):
         return None
-    copies = Counter(found.unit for found in ahead.in_hand)
-    for found in sorted(ahead.in_hand, key=lambda other: -other.seconds_left(now)):
+    for found in ahead.in_one_hand:
         own_speed = speed * cost_of_chunk(context.project.facts, found.chunk)
         slow = found.seconds_left(now) > _FASTER * found.local_steps * own_speed
-        if not (slow or is_late(found, now)) or copies[found.unit] > 1:
+        if not (slow or is_late(found, now)):
             continue
         unit = tx.units.get(found.unit)
+        if not _is_in_one_hand(context, unit):  # since the round was looked at
+            continue
         if unit.batches_per_step > 1 and not context.host.trusted:
             continue
         if not fits(unit, context.host):
@@ -179,16 +183,35 @@ def unit_to_double(context: RequestContext) -> UnitRow | None:
     return None
 
 
-def _ahead(context: RequestContext) -> RoundAhead | None:
-    """Return what is known of the open round; None: there is none, or its units are all alike.
+def _is_in_one_hand(context: RequestContext, unit: UnitRow) -> bool:
+    """Whether exactly one host computes a first try of the unit, which is not decided."""
+    in_hand = [
+        found
+        for found in context.tx.assignments.of_unit(unit.id)
+        if found.purpose is Purpose.PRIMARY and found.state in _IN_HAND
+    ]
+    return unit.state is UnitState.OPEN and len(in_hand) == 1
 
-    Of very many units in hand it knows a sample: each request reads them.
-    """
+
+def _ahead(context: RequestContext) -> RoundAhead | None:
+    """Return what is known of the open round; None: there is none, or its units are all alike."""
     tx, project = context.tx, context.project
     place = (project.id, project.epoch, project.version)
     row = None if project.metadata.round.shortest_unit >= 1 else tx.rounds.get(*place)
     if row is None:
         return None
+    version, known = (project.epoch, project.version), context.deps.rounds_ahead
+    ahead = known.find(project.id, version, row.valid, context.now)
+    if ahead is None:
+        ahead = _look(context, row)
+        known.keep(project.id, version, row.valid, ahead)
+    return msgspec.structs.replace(ahead, needed=row.quorum - row.valid)
+
+
+def _look(context: RequestContext, row: Round) -> RoundAhead:
+    """Look at the first tries of the open round that hosts compute; of very many at a sample."""
+    tx, project = context.tx, context.project
+    place = (project.id, project.epoch, project.version)
     every = max(1, math.ceil(row.open / _MOST_IN_HAND))
     in_hand = tx.units.first_tries_in_hand(*place, every)
     before = 0.0
@@ -198,20 +221,20 @@ def _ahead(context: RequestContext) -> RoundAhead | None:
         steps = tx.units.steps_of_round(project.id, project.epoch, last.version)
         before = steps / max(1.0, last.closed_at - last.opened_at)
     since = max(YOUNG_VERSIONS, project.version - _USUAL_ROUNDS)
-    lengths = tx.rounds.lengths(*place, since)
-    return RoundAhead(
-        needed=row.quorum - row.valid,
-        local_steps=project.metadata.training.local_steps,
-        in_hand=tuple(
+    costs = {chunk: cost_of_chunk(project.facts, chunk) for chunk in {f.chunk for f in in_hand}}
+    return round_ahead(
+        [
             msgspec.structs.replace(
-                found,
-                seconds_per_step=found.seconds_per_step * cost_of_chunk(project.facts, found.chunk),
+                found, seconds_per_step=found.seconds_per_step * costs[found.chunk]
             )
             for found in in_hand
-        ),
-        every=every,
+        ],
+        context.now,
+        needed=row.quorum - row.valid,
+        local_steps=project.metadata.training.local_steps,
         before=before,
-        due_seconds=due_seconds(lengths, row.opened_at, context.now),
+        due_by=due_by(tx.rounds.lengths(*place, since), row.opened_at),
+        every=every,
     )
 
 
@@ -242,7 +265,7 @@ def _fitting(
     """
     metadata = context.project.metadata
     whole, shortest = metadata.training.local_steps, metadata.round.shortest_unit
-    cap = whole_unit(ahead, seconds_left(ahead, speed, context.now), shortest)
+    cap = whole_unit(ahead, seconds_left(ahead, speed, context.now), shortest, context.now)
     if usual is not None:
         cap = min(cap, fitting_steps(usual, speed, whole, shortest) or 1)
     return fitting_steps(left, speed, whole, shortest, cap)

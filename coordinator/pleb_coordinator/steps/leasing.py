@@ -30,6 +30,7 @@ def lease(
         length = lease_seconds(expected, project.metadata.limits.lease_seconds, number)
         if assignment.purpose is Purpose.PRIMARY:
             keep_chunk(context, unit)
+            context.deps.rounds_ahead.note_given(project.id)
         given.append((give(context, assignment, unit, context.now + length), unit))
     had = host.had_shards
     if (has := with_shards(had, [unit for _, unit in given])) != had:

@@ -408,7 +408,8 @@ class Rounds(TableGroup):
 
     def get(self, project: int, epoch: int, version: int) -> Round | None:
         """Return the round, or None before it is planned."""
-        return _ROUND.first(self._db.execute(sql.GET_ROUND, **version_key(project, epoch, version)))
+        rows = self._db.recall(sql.GET_ROUND, **version_key(project, epoch, version))
+        return _ROUND.record(rows[0]) if rows else None
 
     def add(self, row: Round) -> bool:
         """Open a round; False: it exists already."""
@@ -443,7 +444,7 @@ class Rounds(TableGroup):
     def lengths(self, project: int, epoch: int, version: int, since: int) -> list[float]:
         """Return how many seconds each round of versions from `since` to before `version` took."""
         where = {**version_key(project, epoch, version), "since": since}
-        return [length for (length,) in self._db.execute(sql.LENGTHS_OF_ROUNDS, **where)]
+        return [length for (length,) in self._db.recall(sql.LENGTHS_OF_ROUNDS, **where)]
 
     def open_units(self, project: int, epoch: int, version: int) -> tuple[int, int, int]:
         """Return how many units of the round are open, in hosts' hands, and reported."""

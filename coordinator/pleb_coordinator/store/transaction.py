@@ -89,6 +89,8 @@ class Transaction:
         self._db.expect(sql.LEASES, host=host)
         self._db.expect(sql.UNSENT_VERDICTS, host=host, limit=LIMITS.reports_per_request)
         self._db.expect(sql.DRAWN_FOR, host=host)
+        if project.metadata.round.shortest_unit < 1:
+            self._db.expect(sql.IN_HAND, host=host)
         for holder in holders:
             self._db.expect(sql.TAKEN, holder=holder, **place)
 

@@ -143,7 +143,8 @@ class Units(TableGroup):
 
     def steps_of_round(self, project: int, epoch: int, version: int) -> int:
         """Return the local steps that made the version after `version`."""
-        return int(self._value(sql.STEPS_OF_ROUND, **version_key(project, epoch, version)))
+        ((steps,),) = self._db.recall(sql.STEPS_OF_ROUND, **version_key(project, epoch, version))
+        return int(steps)
 
     def first_tries_in_hand(
         self, project: int, epoch: int, version: int, every: int = 1
