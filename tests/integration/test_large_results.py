@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.unit import Blob
 
 RESULT_BYTES = 128 * 2**20
-MARGIN_BYTES = 100 * 2**20
+MARGIN_BYTES = 80 * 2**20
 """More than what is in memory at once: parts of a few MiB in each thread. The packed result alone
 has 119 MB."""
 _drifts = count(1)

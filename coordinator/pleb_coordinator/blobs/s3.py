@@ -63,6 +63,8 @@ _TIMEOUT: Final = timedelta(seconds=60)
 """Of one request, with all its bytes."""
 _AT_ONCE: Final = 32
 _CHUNK_BYTES: Final = 8 * 2**20
+_PARTS_AT_ONCE: Final = 4
+"""Of a large object, 5 MiB each: they are in memory, of each object that is put at the moment."""
 _ROOM: Final = 10**18
 _AGAIN: Final = 3
 """How often bytes are read that have another digest."""
@@ -272,7 +274,7 @@ class S3Blobs:
         file.write(seal)
         file.seek(0)
         with _translated():  # in parts, if it is large
-            obstore.put(self._store, delta_place(assignment), file)
+            obstore.put(self._store, delta_place(assignment), file, max_concurrency=_PARTS_AT_ONCE)
 
     def delete_delta(self, assignment: int) -> None:
         """Remove a delta, as `Blobs.delete_delta`."""
@@ -312,7 +314,9 @@ class S3Blobs:
                     raise Refusal(RefusalCode.WRONG_DIGEST, message)
                 file.seek(0)
                 with _translated():  # in parts, if it is large
-                    obstore.put(self._store, blob_place(digest), file)
+                    obstore.put(
+                        self._store, blob_place(digest), file, max_concurrency=_PARTS_AT_ONCE
+                    )
         self.drop_upload(token)
 
     def drop_upload(self, token: str) -> None:
