@@ -7,24 +7,23 @@ import re
 
 import psycopg
 
-from pleb_coordinator.store import queries
 from pleb_coordinator.store.postgres import PostgresConnection
 from pleb_shared.errors import Refusal
+from tests.conformance.statements import statements
 from tests.postgres import shared_postgres
 
 
-def statements():
-    for name, value in vars(queries).items():
-        if name.isupper() and not name.startswith("_") and isinstance(value, (str, tuple)):
-            for text in (value,) if isinstance(value, str) else value:
-                yield name, text
+def texts():
+    for name, value in statements().items():
+        for text in (value,) if isinstance(value, str) else value:
+            yield name, text
 
 
 def test_postgres_takes_every_statement():
     wrong = {}
     url = shared_postgres().emptied_database()
     with contextlib.closing(PostgresConnection(url, 5.0)) as connection:
-        for name, text in statements():
+        for name, text in texts():
             connection.begin(write=False)
             try:
                 names = re.findall(r":(\w+)", text)

@@ -12,12 +12,12 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from pleb_coordinator.cli.main import main
-from pleb_coordinator.store import queries as sql
 from pleb_coordinator.store.migrate import migrate
 from pleb_coordinator.store.schema import metadata
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from tests.conformance.engines import fresh_store
+from tests.conformance.statements import statements
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ HOT = [
 
 @pytest.mark.parametrize("name", HOT)
 def test_hot_queries_search_an_index_and_sort_nothing(migrated, name):
-    text = getattr(sql, name)
+    text = statements()[name]
     with sqlite3.connect(migrated) as connection:
         plan = connection.execute(
             "EXPLAIN QUERY PLAN " + text, dict.fromkeys(re.findall(r":(\w+)", text), 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pleb_coordinator.core.records import Admin, AdminSession
-from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.queries import admins as sql
 from pleb_coordinator.store.rows import Rows, TableGroup
 
 __all__ = ["Admins"]

@@ -23,9 +23,9 @@ from pleb_coordinator.core.records import (
     UnitRow,
 )
 from pleb_coordinator.core.voices import identifies
-from pleb_coordinator.store import queries as sql
 from pleb_coordinator.store.beginnings import Beginnings
 from pleb_coordinator.store.hosts import ANY_MEMORY
+from pleb_coordinator.store.queries import assignments as sql
 from pleb_coordinator.store.rows import Rows, TableGroup, version_key
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.messages import Verdict  # noqa: TC001 - `Rows` reads the field types

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_coordinator.core.records import AuditEntry
-from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.queries import audit as sql
 from pleb_coordinator.store.rows import Rows, TableGroup
 
 if TYPE_CHECKING:

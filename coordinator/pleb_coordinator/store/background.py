@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.records import FileKind, Tombstone
-from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.queries import background as sql
 from pleb_coordinator.store.rows import Rows, TableGroup
 
 if TYPE_CHECKING:

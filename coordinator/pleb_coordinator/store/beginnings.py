@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.queries import beginnings as sql
 
 if TYPE_CHECKING:
     from pleb_coordinator.core.records import Purpose

@@ -10,7 +10,7 @@ from typing import Final
 from pleb_coordinator.core.leaning import KEPT_LIES, KEPT_RESULTS, Lie
 from pleb_coordinator.core.suspicion import RECENT_RESULTS, Traits
 from pleb_coordinator.core.tolerance import RECENT_PAIRS, ConfirmedPair
-from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.queries import comparisons as sql
 from pleb_coordinator.store.rows import Rows, TableGroup
 
 __all__ = ["Comparisons"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pleb_coordinator.core.records import Record
-from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.queries import fleets as sql
 from pleb_coordinator.store.rows import TableGroup
 
 __all__ = ["Account", "ClassOfHosts", "Fleets", "NetworkOfHosts", "Team"]

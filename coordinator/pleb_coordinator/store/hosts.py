@@ -20,7 +20,7 @@ from pleb_coordinator.core.records import (
 )
 from pleb_coordinator.core.reputation import Standing, new_alarm
 from pleb_coordinator.core.voices import NETWORKS_KEPT, NETWORKS_SECONDS, Party
-from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.queries import hosts as sql
 from pleb_coordinator.store.rows import Rows, TableGroup
 from pleb_shared.errors import Refusal, RefusalCode
 

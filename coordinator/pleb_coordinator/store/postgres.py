@@ -32,7 +32,6 @@ from psycopg.adapt import AdaptersMap, Transformer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.numeric import NumericBinaryLoader
 
-from pleb_coordinator.store import queries
 from pleb_coordinator.store.engine import (
     PROBES,
     StoreAwayError,
@@ -41,6 +40,11 @@ from pleb_coordinator.store.engine import (
     store_is_away,
     store_is_busy,
 )
+from pleb_coordinator.store.queries.assignments import (
+    CANDIDATES_FOR_HOST,
+    CANDIDATES_FOR_TRUSTED,
+)
+from pleb_coordinator.store.queries.beginnings import FIRST_UNSENT
 from pleb_coordinator.store.recall import (
     Recalled,
     changes_nothing,
@@ -101,9 +105,9 @@ REWORDED: Final = {
         "a.trusted_only BETWEEN :trusted_only AND :trusted_only",
     ).replace("ORDER BY a.id", "ORDER BY a.trusted_only, a.id")
     for query in (
-        queries.CANDIDATES_FOR_HOST,
-        queries.CANDIDATES_FOR_TRUSTED,
-        queries.FIRST_UNSENT,
+        CANDIDATES_FOR_HOST,
+        CANDIDATES_FOR_TRUSTED,
+        FIRST_UNSENT,
     )
 }
 """Queries that say the same in words that leave the planner no choice. Whatever its statistics were

@@ -25,7 +25,7 @@ from pleb_coordinator.core.records import (
     VersionRow,
     version_not_kept,
 )
-from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.queries import projects as sql
 from pleb_coordinator.store.references import References
 from pleb_coordinator.store.rows import Rows, TableGroup, version_key
 from pleb_shared.protocol import strict_json

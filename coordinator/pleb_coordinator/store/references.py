@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.queries import references as sql
 from pleb_coordinator.store.rows import TableGroup, version_key
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.queries import removal as sql
 from pleb_coordinator.store.rows import TableGroup
 
 __all__ = ["Removal"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.records import CalibrationClass, Round
-from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.queries import retention as sql
+from pleb_coordinator.store.queries.hosts import COUNT_CLASS
 from pleb_coordinator.store.rows import Rows, TableGroup, version_key
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Retention(TableGroup):
             for statement in sql.REMOVE_HOST:
                 self._db.execute(statement, host=host)
         for digest in classes:  # once each: it reads all members
-            self._db.execute(sql.COUNT_CLASS, project=project, digest=digest)
+            self._db.execute(COUNT_CLASS, project=project, digest=digest)
 
     def is_settled(self, host: int, epoch: int, version: int) -> bool:
         """Whether no result of the host from that version on may be compared with others again."""

@@ -16,7 +16,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pleb_coordinator.store import queries as sql
 from pleb_coordinator.store.admins import Admins
 from pleb_coordinator.store.assignments import Assignments
 from pleb_coordinator.store.audit import Audit
@@ -25,6 +24,15 @@ from pleb_coordinator.store.comparisons import Comparisons
 from pleb_coordinator.store.fleets import Fleets
 from pleb_coordinator.store.hosts import Calibrations, Hosts, Invites
 from pleb_coordinator.store.projects import MetadataCache, Projects, Rounds, Versions
+from pleb_coordinator.store.queries.assignments import (
+    DRAWN_FOR,
+    IN_HAND,
+    LEASES,
+    UNSENT_VERDICTS,
+)
+from pleb_coordinator.store.queries.hosts import FIND_HOST_OF
+from pleb_coordinator.store.queries.projects import FIND_PROJECT
+from pleb_coordinator.store.queries.units import TAKEN
 from pleb_coordinator.store.references import References
 from pleb_coordinator.store.removal import Removal
 from pleb_coordinator.store.retention import Retention
@@ -79,20 +87,20 @@ class Transaction:
 
     def expect_request(self, project: str, fingerprint: str) -> None:
         """Say that a host's request is about to be looked at."""
-        self._db.expect(sql.FIND_PROJECT, name=project)
-        self._db.expect(sql.FIND_HOST_OF, name=project, fingerprint=fingerprint)
+        self._db.expect(FIND_PROJECT, name=project)
+        self._db.expect(FIND_HOST_OF, name=project, fingerprint=fingerprint)
 
     def expect_issue(self, name: str, host: int, holders: Sequence[str]) -> None:
         """Say that a host is about to get units of a project: what is looked up for each."""
         project = self.projects.find(name)
         place = version_key(project.id, project.epoch, project.version)
-        self._db.expect(sql.LEASES, host=host)
-        self._db.expect(sql.UNSENT_VERDICTS, host=host, limit=LIMITS.reports_per_request)
-        self._db.expect(sql.DRAWN_FOR, host=host)
+        self._db.expect(LEASES, host=host)
+        self._db.expect(UNSENT_VERDICTS, host=host, limit=LIMITS.reports_per_request)
+        self._db.expect(DRAWN_FOR, host=host)
         if project.metadata.round.shortest_unit < 1:
-            self._db.expect(sql.IN_HAND, host=host)
+            self._db.expect(IN_HAND, host=host)
         for holder in holders:
-            self._db.expect(sql.TAKEN, holder=holder, **place)
+            self._db.expect(TAKEN, holder=holder, **place)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from pleb_coordinator.core.fitting import InHand
 from pleb_coordinator.core.records import Counting, NewUnit, Purpose, SpotCheck, UnitRow
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState, next_unit_state
-from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.queries import units as sql
 from pleb_coordinator.store.rows import Rows, TableGroup, version_key
 from pleb_shared.protocol.unit import UnitKind
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pleb_coordinator.core.records import Upload
-from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.queries import uploads as sql
 from pleb_coordinator.store.rows import Rows, TableGroup
 from pleb_shared.errors import Refusal, RefusalCode
 

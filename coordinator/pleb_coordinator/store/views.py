@@ -8,7 +8,7 @@ import msgspec
 
 from pleb_coordinator.core.coverage import Given
 from pleb_coordinator.core.records import Event, Record
-from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.queries import views as sql
 from pleb_coordinator.store.rows import Rows, TableGroup
 from pleb_shared.protocol.fleet_records import FleetRecord
 from pleb_shared.protocol.limits import LIMITS
