@@ -26,24 +26,46 @@ WAITS: Final[Waits] = []
 
 
 class _WatchedFetch(BlobFetch):
+    """Notes for how long a part is left to one source alone, without the coordinator's own work.
+
+    While the coordinator sends other parts, the host does not wait for that source.
+    """
+
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._claimed: dict[tuple[str, int], float] = {}
+        self._began: float | None = None
+        self._busy_seconds = 0.0
+
+    def _idle_time(self) -> float:
+        """Return a time that stands still while the coordinator sends."""
+        now = asyncio.get_running_loop().time()
+        return (now if self._began is None else self._began) - self._busy_seconds
 
     @override
     def _claim(self, offer: Offer) -> list[int]:
-        numbers, now = super()._claim(offer), asyncio.get_running_loop().time()
-        self._claimed |= {(offer.source.name, number): now for number in numbers}
+        numbers = super()._claim(offer)
+        for number in numbers:
+            for name, other in [pair for pair in self._claimed if pair[1] == number]:
+                self._waited(name, other)  # somebody else brings it from now on
+            self._claimed[offer.source.name, number] = self._idle_time()
+        if numbers and self._is_last(offer):
+            self._began = asyncio.get_running_loop().time()
         return numbers
 
     @override
     def _release(self, offer: Offer, numbers: list[int]) -> None:
-        now = asyncio.get_running_loop().time()
+        if self._is_last(offer) and self._began is not None:
+            self._busy_seconds += asyncio.get_running_loop().time() - self._began
+            self._began = None
         for number in numbers:
-            began = self._claimed.pop((offer.source.name, number))
-            if number in self._part.missing:
-                WAITS.append((offer.source.name, now - began))
+            self._waited(offer.source.name, number)
         super()._release(offer, numbers)
+
+    def _waited(self, name: str, number: int) -> None:
+        began = self._claimed.pop((name, number), None)
+        if began is not None and number in self._part.missing:
+            WAITS.append((name, self._idle_time() - began))
 
 
 class _WatchedSource(PeerSource):

@@ -41,6 +41,8 @@ _SLOW_SECONDS: Final = 10.0
 """How long a part may take another source that does send before the coordinator is asked for it."""
 _PART_TIMES: Final = 2.0
 """What comes from the coordinator later than so many parts' time does not come by others."""
+_LOOKS: Final = 6
+"""How often a source that has nothing to do looks again in `STALL_SECONDS`."""
 _RUN_SECONDS: Final = 1.0
 """What is claimed at once takes a source so long."""
 _MOST_PARTS: Final = 16
@@ -226,7 +228,7 @@ class BlobFetch:
                 for n in missing
                 if len(claims := self._claims.get(n, [])) == 1
                 and claims[0].offer is not offer
-                and now - claims[0].at > (_SLOW_SECONDS if self._is_last(offer) else STALL_SECONDS)
+                and now - claims[0].at > self._overdue_seconds(offer, claims[0].offer)
                 and self._can(offer, n)
             ][:1]
         if not free:
@@ -244,6 +246,15 @@ class BlobFetch:
         for number in numbers:
             self._claims.setdefault(number, []).append(_Claim(offer, now))
         return numbers
+
+    def _overdue_seconds(self, offer: Offer, holder: Offer) -> float:
+        """How long a part may take its holder before another source is asked for it, too.
+
+        One that has brought nothing right yet may be sending garbage, slowly: only a whole part
+        shows that.
+        """
+        proven = self._standings.speed(holder.source.name) is not None
+        return _SLOW_SECONDS if self._is_last(offer) and proven else STALL_SECONDS
 
     def _run_length(self, offer: Offer) -> int:
         if not offer.whole():
@@ -270,7 +281,7 @@ class BlobFetch:
         buffer = bytearray(self._begun.pop(numbers[0], b"") if is_last else b"")
         waiting = deque(numbers)
         watch = _StallWatch(patient=is_last)
-        came = 0
+        came, right = 0, False
         try:
             async with aclosing(source.read(blob, start + len(buffer), end)) as stream:
                 while self._part.missing.intersection(waiting):  # others may be faster
@@ -288,6 +299,7 @@ class BlobFetch:
                     number = waiting.popleft()
                     if number in self._part.missing:
                         self._part.put(number, data)
+                        right = True
                         self._progress_at = asyncio.get_running_loop().time()
                         self._came()
                         self._notify()
@@ -295,8 +307,11 @@ class BlobFetch:
             if is_last and waiting:
                 self._begun[waiting[0]] = bytes(buffer)
             raise
-        offer.busy.times = 0
-        self._standings.brought(source.name, came, watch.waited)
+        if right:
+            offer.busy.times = 0
+            self._standings.brought(source.name, came, watch.waited)
+        elif not is_last:  # others were faster: what it sent may have been anything
+            self._let_rest(offer)
 
     def _drop(self, source: Source, error: Exception) -> None:
         fault = fault_of(error)
@@ -363,7 +378,7 @@ class BlobFetch:
         """Wait until something was brought or dropped, or a claim may be overdue."""
         changed = self._changed
         try:
-            async with asyncio.timeout(STALL_SECONDS / 4):
+            async with asyncio.timeout(STALL_SECONDS / _LOOKS):
                 await changed.wait()
         except TimeoutError:
             return
