@@ -184,6 +184,14 @@ def test_the_status_tells_versions_hosts_and_verdicts(tmp_path):
             assert all(unit.reason for unit in status.units)
             assert [c.name for c in status.contributors] == ["anna"]
             page = (await http.client.get("/projects/tiny")).text
+            assert ">Teams<" not in page
+            with http.world.store.write() as tx:
+                tx._db.execute("UPDATE hosts SET team = '<b>club'")
+            http.world.pass_time(5)
+            page = (await http.client.get("/projects/tiny")).text
+            teams = page[page.index(">Teams<") :]
+            assert "&lt;b&gt;club</strong>" in teams
+            assert "4 verified · 1 volunteer · 1 host" in teams
             assert "anna" in page
             assert "proven host" in page
 

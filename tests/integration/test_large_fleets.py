@@ -77,11 +77,16 @@ def test_a_small_fleet_is_always_shown_as_it_is(world):
 
 def test_a_large_fleet_is_shown_as_it_was_a_moment_ago(world):
     trusted = world.volunteer("trusted", role=Role.TRUSTED)
-    world.volunteer("one")
+    one = world.volunteer("one")
     add_hosts(world, MANY)
+    with world.store.write() as tx:
+        host = tx.hosts.find_of("tiny", one.key.fingerprint)
+        tx._db.execute("UPDATE hosts SET team = 'club', units_valid = 3 WHERE id = :id", id=host.id)
     live = status(world)
     count_fleet(world)
     stored = status(world)
+    assert [(team.team, team.accounts, team.verified) for team in live.teams] == [("club", 1, 3)]
+    assert stored.teams == live.teams
     assert stored.counts == live.counts
     assert stored.contributors == live.contributors
     assert stored.contributors[0].credit == 1_000_000 + MANY

@@ -32,6 +32,7 @@ from pleb_shared.protocol.status import (
     RestoreStatus,
     ResultStatus,
     RoundStatus,
+    TeamStatus,
     UnitStatus,
     VersionPoint,
     overall,
@@ -175,7 +176,7 @@ def read_status(
     fleet = tx.views.fleet(
         project.id,
         ban_after=metadata.verification.ban_after,
-        contributors=_CONTRIBUTORS,
+        most=_CONTRIBUTORS,
         oldest=now - _OLDEST_VIEW_SECONDS,
     )
     current_round = tx.rounds.get(project.id, project.epoch, project.version)
@@ -209,6 +210,11 @@ def read_status(
         hosts=[_host(host, project, now) for host in hosts],
         units=_units(tx, project, {host.id: host for host in hosts}, numbers),
         contributors=_contributors(fleet),
+        teams=[
+            msgspec.convert(team, TeamStatus, from_attributes=True)
+            for team in fleet.teams
+            if team.verified
+        ],
         counts=msgspec.convert(fleet.totals, Counts, from_attributes=True),
         parameters=sum(elements(spec) for spec in model.parameters),
         base_bytes=model.base.blob.size if model.base else 0,

@@ -195,9 +195,7 @@ def find_view(tx: Transaction, deps: Deps, project: Project) -> LargeFleet | Non
     if not tx.hosts.more_than(project.id, _LARGE_FLEET):
         return None
     rules = project.metadata.verification
-    view = tx.views.fleet(
-        project.id, ban_after=rules.ban_after, contributors=_CONTRIBUTORS, oldest=inf
-    )
+    view = tx.views.fleet(project.id, ban_after=rules.ban_after, most=_CONTRIBUTORS, oldest=inf)
     return LargeFleet(project.id, deps.clock(), view)
 
 

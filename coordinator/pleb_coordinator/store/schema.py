@@ -342,6 +342,7 @@ Table(
     Column("at", Float, nullable=False),
     Column("totals", LargeBinary, nullable=False),
     Column("contributors", LargeBinary, nullable=False),
+    Column("teams", LargeBinary, nullable=False),
 )
 
 Table(

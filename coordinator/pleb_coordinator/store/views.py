@@ -1,4 +1,4 @@
-"""What people look at: the event log, totals and contributors; no step reads them."""
+"""What people look at: the event log, totals, contributors and teams; no step reads them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 
 from pleb_coordinator.core.coverage import Given
 from pleb_coordinator.core.records import Event, Record
+from pleb_coordinator.store.fleets import Fleets, Team
 from pleb_coordinator.store.queries import views as sql
 from pleb_coordinator.store.rows import Rows, TableGroup
 from pleb_shared.protocol.fleet_records import FleetRecord
@@ -54,11 +55,13 @@ class FleetView(Record, frozen=True):
 
     totals: Totals
     contributors: tuple[Contributor, ...]
+    teams: tuple[Team, ...]
 
 
 _REASON: Final = msgspec.json.Decoder(Reason)
 _TOTALS: Final = msgspec.json.Decoder(Totals)
 _CONTRIBUTORS: Final = msgspec.json.Decoder(tuple[Contributor, ...])
+_TEAMS: Final = msgspec.json.Decoder(tuple[Team, ...])
 
 
 class Events(TableGroup):
@@ -138,20 +141,25 @@ class Views(TableGroup):
         values = {"project": project, "epoch": epoch, "since": since, "seen": seen, "most": most}
         return [Given(*row) for row in self._db.execute(sql.SHARDS_GIVEN, **values)]
 
-    def fleet(self, project: int, *, ban_after: int, contributors: int, oldest: float) -> FleetView:
-        """Return totals and contributors: as they were stored after `oldest`, else as they are.
+    def fleet(self, project: int, *, ban_after: int, most: int, oldest: float) -> FleetView:
+        """Return totals and `most` contributors and teams, those with most credit first.
 
-        What hosts have in hand is never an old number.
+        They are as they were stored after `oldest`, else as they are. What hosts have in hand is
+        never an old number.
         """
         row = self._db.execute(sql.GET_FLEET_VIEW, project=project).fetchone()
         if row is None or row[0] < oldest:
-            totals = self.totals(project, ban_after)
-            return FleetView(totals, tuple(self.contributors(project, contributors)))
+            return FleetView(
+                self.totals(project, ban_after),
+                tuple(self.contributors(project, most)),
+                tuple(Fleets(self._db).teams(project, ban_after=ban_after, limit=most)),
+            )
         totals = _TOTALS.decode(row[1])
         totals = msgspec.structs.replace(
             totals, in_flight=self._value(sql.IN_FLIGHT, project=project)
         )
-        return FleetView(totals, _CONTRIBUTORS.decode(row[2])[:contributors])
+        contributors, teams = _CONTRIBUTORS.decode(row[2]), _TEAMS.decode(row[3])
+        return FleetView(totals, contributors[:most], teams[:most])
 
     def store_fleet(self, project: int, at: float, view: FleetView) -> None:
         """Keep a view of a large fleet, which takes long to read."""
@@ -161,6 +169,7 @@ class Views(TableGroup):
             at=at,
             totals=_ENCODE(view.totals),
             contributors=_ENCODE(view.contributors),
+            teams=_ENCODE(view.teams),
         )
 
     def unsent_since(self, project: int, since: float) -> list[int | None]:

@@ -35,6 +35,7 @@ __all__ = [
     "ResultStatus",
     "RoundStatus",
     "StatusChange",
+    "TeamStatus",
     "UnitStatus",
     "VersionPoint",
     "VersionStatus",
@@ -167,6 +168,16 @@ class ContributorStatus(Status, frozen=True):
 
     name: Text = ""
     team: Text = ""
+    hosts: int = 0
+    verified: int = 0
+    credit: float = 0.0
+
+
+class TeamStatus(Status, frozen=True):
+    """Accounts that count as one voice: a school, a company, friends."""
+
+    team: Text = ""
+    accounts: int = 0
     hosts: int = 0
     verified: int = 0
     credit: float = 0.0
@@ -330,6 +341,8 @@ class ProjectStatus(Status, frozen=True):
     """Most recent first, at most 25."""
     contributors: list[ContributorStatus] = []
     """Most credit first, at most 50."""
+    teams: list[TeamStatus] = []
+    """Likewise."""
     counts: Counts = Counts()
     parameters: int = 0
     """Numbers that are trained."""

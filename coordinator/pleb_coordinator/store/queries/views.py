@@ -29,12 +29,15 @@ SELECT coalesce(sum(hosts), 0), count(DISTINCT CASE hosts WHEN 1 THEN account EN
 FROM {EVER} e
 """
 PUT_FLEET_VIEW: Final = """
-INSERT INTO fleet_views (project, at, totals, contributors)
-VALUES (:project, :at, :totals, :contributors)
+INSERT INTO fleet_views (project, at, totals, contributors, teams)
+VALUES (:project, :at, :totals, :contributors, :teams)
 ON CONFLICT (project) DO UPDATE SET
-    at = excluded.at, totals = excluded.totals, contributors = excluded.contributors
+    at = excluded.at, totals = excluded.totals, contributors = excluded.contributors,
+    teams = excluded.teams
 """
-GET_FLEET_VIEW: Final = "SELECT at, totals, contributors FROM fleet_views WHERE project = :project"
+GET_FLEET_VIEW: Final = """
+SELECT at, totals, contributors, teams FROM fleet_views WHERE project = :project
+"""
 CONTRIBUTORS: Final = f"""
 SELECT account, max(display_name), sum(hosts), sum(units_valid), sum(credit), max(team)
 FROM {EVER} e GROUP BY account

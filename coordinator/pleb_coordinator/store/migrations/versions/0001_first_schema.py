@@ -520,6 +520,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("totals", sa.LargeBinary(), nullable=False),
         sa.Column("contributors", sa.LargeBinary(), nullable=False),
+        sa.Column("teams", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
             ["project"],
             ["projects.id"],
