@@ -32,6 +32,13 @@ def test_it_says_how_a_fleet_fares(capsys, tmp_path):
     assert "Rounds:" in text
 
 
+def test_where_the_time_is_too_short_for_a_version_it_says_what_to_give(capsys, tmp_path):
+    simulate("--hosts", "8", "--hours", "0.1", "--unit-minutes", "60", "--home", str(tmp_path))
+    text = capsys.readouterr().out
+    assert "No version was made" in text
+    assert "by 10 units of each" in text
+
+
 def test_json_has_every_figure(capsys, tmp_path):
     simulate(
         *("--hosts", "8", "--hours", "0.2", "--unit-minutes", "1", "--home", str(tmp_path)),

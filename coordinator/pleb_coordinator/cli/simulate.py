@@ -118,6 +118,12 @@ def _lines(found: Figures, settings: Settings) -> Iterator[str]:
         f"Rounds: {statistics.median(rounds):.1f} minutes in the middle, "
         f"{found.longest_round_minutes:.1f} at most."
     )
+    if not found.versions:
+        yield (
+            "No version was made in this time: a new fleet first proves its hosts, by "
+            f"{settings.verification.new_host_units} units of each. Give more --hours, or units of "
+            "fewer --unit-minutes."
+        )
     yield f"Results for each unit that counts: {copies:.2f} (in the second half)."
     yield f"Volunteers wait {found.idle:.0%} of the time."
     yield f"Trusted hosts work {found.trusted_load:.0%} of the time."
