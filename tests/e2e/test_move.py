@@ -171,9 +171,9 @@ def test_agents_find_a_project_whose_coordinator_is_lost(
         assert (told["untold"], told["credit"]) == ([], True)
         assert world.admin("project", "show", "tiny")["state"] == "moved"
         found = hosts_of(there)
-        assert all(
-            credit_of(found[name])[1:] > credit_of(host)[1:] for name, host in earned.items()
-        )
+        now = {name: credit_of(found[name])[1:] for name in earned}
+        assert all(now[name] >= credit_of(host)[1:] for name, host in earned.items())
+        assert any(now[name] > credit_of(host)[1:] for name, host in earned.items())
         refused = run_here(project_main, *again, check=False)
         assert "already" in refused["message"]
         there.wait_for_version("tiny", there.version("tiny") + 1)
