@@ -21,13 +21,19 @@ LEASE_SECONDS: Final = 3600.0
 class RoundSize:
     units: int
     quorum: int
+    shortest_unit: float = Round().shortest_unit
 
 
 def publish_project(store: Store, deps: Deps, name: str, size: RoundSize) -> Project:
     """Return the project, published as a researcher's would be."""
     small = SmallProject(
         name,
-        Round(units=size.units, quorum=size.quorum, grace_seconds=0),
+        Round(
+            units=size.units,
+            quorum=size.quorum,
+            grace_seconds=0,
+            shortest_unit=size.shortest_unit,
+        ),
         # the load asks far more often than hosts that compute
         verification=Verification(tolerance=1e-3, tolerance_ceiling=0.05, pace=0),
         codec=Codec(up=UP, down="int4", block=BLOCK),
