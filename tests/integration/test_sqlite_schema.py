@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -214,3 +216,24 @@ def test_a_home_of_the_first_version_says_what_it_is_and_what_to_do(tmp_path, ca
         (sentence,) = capsys.readouterr().err.splitlines()
         assert "development version" in sentence
         assert "another --home" in sentence
+
+
+def test_a_writer_begins_when_another_has_ended(tmp_path):
+    path = fresh_store(tmp_path / "store.sqlite")
+    with closing(Store(path)) as store:
+        began = threading.Event()
+
+        def hold():
+            with closing(Store(path)) as other, other.write():
+                began.set()
+                time.sleep(0.05)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        began.wait()
+        with store.write() as tx:
+            assert tx.projects.names() == []
+            # within the transaction it is as patient as before: a checkpoint may be under way
+            (row,) = store._writer.execute("PRAGMA busy_timeout")
+            assert row == (30_000,)
+        holder.join()

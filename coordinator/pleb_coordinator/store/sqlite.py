@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from pleb_coordinator.core.assignment_state import AssignmentState
@@ -41,6 +42,9 @@ _PRAGMAS: Final = (
     "PRAGMA mmap_size = 268435456",
 )
 
+_ASK_SECONDS: Final = 0.001
+"""Between two tries to be the writer."""
+
 # SQLite takes these as they are too, but only after it has searched for an adapter each time.
 sqlite3.register_adapter(bool, int)
 for _kind in (
@@ -68,6 +72,7 @@ class SqliteConnection:
         if not path.exists():
             message = f"There is no store at {path}: run `pleb-coordinator init`."
             raise InputError(message)
+        self._busy_seconds = busy_seconds
         self._durable = True
         self._recalled = Recalled()
         self._recalls = False
@@ -179,7 +184,34 @@ class SqliteConnection:
             self._run(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._durable = durable
         self._recalls, self._changes_before = False, self.changes
-        self._run("BEGIN IMMEDIATE" if write else "BEGIN")
+        if write:
+            self._begin_writing()
+        else:
+            self._run("BEGIN")
+
+    def _begin_writing(self) -> None:
+        """Begin as the one writer, as soon as the others have ended. Raises as `execute`.
+
+        SQLite's own way to wait is to sleep, longer each time, up to a tenth of a second; by then
+        others have come and gone, while all who wait for an answer wait with it.
+        """
+        end = time.monotonic() + self._busy_seconds
+        self._run("PRAGMA busy_timeout = 0")
+        try:
+            while not self._is_writer(patient=time.monotonic() < end):
+                time.sleep(_ASK_SECONDS)
+        finally:
+            self._run(f"PRAGMA busy_timeout = {1000 * self._busy_seconds:.0f}")
+
+    def _is_writer(self, *, patient: bool) -> bool:
+        """Begin as the one writer; False: another one is at it. Raises as `execute`."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if patient and _is_busy(error):
+                return False
+            raise _translated(error) from error
+        return True
 
     def commit(self) -> None:
         """End the transaction and keep what it has changed. Raises as `execute`."""
@@ -235,6 +267,8 @@ def _translated(error: sqlite3.OperationalError) -> Exception:
     text = str(error)
     if "full" in text:
         return storage_full()
-    if "locked" in text or "busy" in text:
-        return store_is_busy()
-    return error
+    return store_is_busy() if _is_busy(error) else error
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return any(word in str(error) for word in ("locked", "busy"))
