@@ -72,6 +72,25 @@ def test_a_host_that_cannot_finish_in_time_is_told_so(tmp_path):
     assert no_work.reason.values == {"version": 1}
 
 
+def test_a_round_after_a_quick_one_waits_for_nobody(tmp_path):
+    """These hosts answered at once, so their round said that all the others are fast."""
+    world, hosts = fleet(tmp_path, (64,) * 3, units=4, quorum=3)
+    given = [(host, world.ask(host)[0][0]) for host in hosts]
+    world.pass_time(2)
+    for host, manifest in given:
+        world.answer(host, manifest)
+    world.run()
+    assert world.project.version == 1
+    with world.store.write() as tx:  # as if it had been over in two seconds
+        tx._db.execute("UPDATE rounds SET opened_at = closed_at - 2 WHERE version = 0")
+        for host in hosts:
+            row = tx.hosts.find_of("tiny", host.key.fingerprint)
+            tx.hosts.set_speed(row.id, 1.0)
+    assert world.ask(hosts[0])[1].reason.code == ReasonCode.ROUND_ENDS
+    world.pass_time(3)
+    assert [m.unit.local_steps for m in world.ask(hosts[0])[0]] == [STEPS]
+
+
 def test_units_are_alike_where_the_project_does_not_shorten_them(tmp_path):
     world, (fast, slow) = fleet(tmp_path, (64, 640), units=4, quorum=2, shortest_unit=1.0)
     found = [*world.ask(fast)[0], *world.ask(slow)[0]]

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["fitted", "in_window", "nothing_fits", "unit_to_double", "window_is_over"]
 
 _YOUNG_ROUND_SECONDS: Final = 60.0
-"""So long after its start many hosts have yet to ask: the last round says how fast they are."""
+"""So long after its start many hosts have yet to ask: the last round says how fast they are. Not
+longer than that round took: what it says is wrong then, and if nobody else computes, all would be
+told that the round ends without them."""
 _USUAL_ROUNDS: Final = 24
 """The last rounds, whose lengths are usual."""
 _WINDOW_MARGIN: Final = 1.25
@@ -216,10 +218,11 @@ def _look(context: RequestContext, row: Round) -> RoundAhead:
     in_hand = tx.units.first_tries_in_hand(*place, every)
     before = 0.0
     last = tx.rounds.get(project.id, project.epoch, project.version - 1)
-    young = context.now - row.opened_at < _YOUNG_ROUND_SECONDS
-    if young and last is not None and last.closed_at is not None:
-        steps = tx.units.steps_of_round(project.id, project.epoch, last.version)
-        before = steps / max(1.0, last.closed_at - last.opened_at)
+    if last is not None and last.closed_at is not None:
+        length = max(1.0, last.closed_at - last.opened_at)
+        if context.now - row.opened_at < min(_YOUNG_ROUND_SECONDS, length):
+            steps = tx.units.steps_of_round(project.id, project.epoch, last.version)
+            before = steps / length
     since = max(YOUNG_VERSIONS, project.version - _USUAL_ROUNDS)
     costs = {chunk: cost_of_chunk(project.facts, chunk) for chunk in {f.chunk for f in in_hand}}
     return round_ahead(
