@@ -109,6 +109,7 @@ class Amounts:
     finished_rounds: int
     leases: int
     round_units: int = LARGEST_ROUND
+    shortest_unit: float = RoundSize.shortest_unit
 
     @property
     def finished_rows(self) -> int:
@@ -123,7 +124,8 @@ def fill_store(store: Store, deps: Deps, path: Path, amounts: Amounts) -> list[G
         db.execute("PRAGMA synchronous = OFF")  # only while filling
         db.execute("PRAGMA cache_size = -1000000")
         for number in range(amounts.projects):
-            size = RoundSize(units=amounts.round_units, quorum=amounts.round_units)
+            units = amounts.round_units
+            size = RoundSize(units, quorum=units, shortest_unit=amounts.shortest_unit)
             project = publish_project(store, deps, f"large-{number}", size)
             past = _Past(store, deps, db, project, first, amounts.hosts // amounts.projects)
             past.enrol()
