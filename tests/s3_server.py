@@ -20,13 +20,14 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from pleb_coordinator.blobs.s3 import S3Blobs
 from tests.postgres import free_port
+from tests.quiet_server import QuietServer
 
 KEYS: Final[Mapping[str, Any]] = {"access_key_id": "pleb", "secret_access_key": "secret"}
 if TYPE_CHECKING:
@@ -169,8 +170,7 @@ class FaultyProxy:
 
             do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = handle_any  # noqa: N815
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = QuietServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever)
         self._thread.start()
         return self

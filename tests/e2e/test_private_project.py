@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import contextmanager, suppress
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import httpx
@@ -15,7 +12,7 @@ from pleb_agent.cli import main as agent_main
 from pleb_project.cli.main import main as project_main
 from pleb_shared.errors import TrustError
 from pleb_shared.protocol.sealing import read_reading, seal_mark, unseal
-from tests.e2e.world import PROJECTS, World, run_here, wait_until
+from tests.e2e.world import PROJECTS, World, files_served, run_here, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,26 +139,11 @@ def test_members_train_one_is_removed_and_the_project_goes_on(world: World) -> N
     new_epoch_is_sealed_anew(world, keys_of_ben)
 
 
-@contextmanager
-def web_server(folder: Path) -> Iterator[str]:
-    """Serve a folder on loopback; yield its address."""
-    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def test_a_mirror_serves_members_and_is_of_no_use_to_strangers(world: World) -> None:
     folder = world.root / "mirror"
     folder.mkdir()
     world.serve()
-    with web_server(folder) as mirror:
+    with files_served(folder) as mirror:
         world.publish(TINY, access="invited", mirrors=[mirror])
         world.admin("mirror", "sync", "tiny", folder)
         files = [path for path in folder.rglob("*") if path.is_file()]

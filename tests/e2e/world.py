@@ -16,7 +16,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from functools import cache, partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -33,6 +33,7 @@ from pleb_project.publish.publisher import Publisher
 from pleb_project.readers.blobs import BlobFolder
 from pleb_project.server.client import Coordinator, parse_address
 from pleb_project.server.records import Home
+from tests.quiet_server import QuietServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -90,7 +91,7 @@ def run_here(main: Callable[[list[str]], int], *arguments: object, check: bool =
 def files_served(folder: Path) -> Iterator[str]:
     """Serve a folder as any web server would; gives its address."""
     handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with QuietServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:

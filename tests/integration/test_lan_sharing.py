@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from benchmarks.lan_host import LanHost
+from pleb_agent.blobs import fetch as fetch_module
 from pleb_agent.blobs.source import SourceKind
 from pleb_agent.client.network import NO_LIMITS
 from pleb_agent.lan import peer_blobs, sharing
@@ -132,6 +133,18 @@ async def fetch(*good):
         assert all(one.cache.check_again(blob) for blob in BLOBS)
 
 
+@pytest.fixture
+def patient_hosts(monkeypatch):
+    """All hosts of a test share one thread: on a busy PC their answers take seconds."""
+    monkeypatch.setattr(peer_blobs, "_ASK_SECONDS", 20.0)
+    monkeypatch.setattr(peer_blobs, "_WANTED_SECONDS", 60.0)
+    monkeypatch.setattr(peer_blobs, "_GONE_SECONDS", 60.0)
+    monkeypatch.setattr(fetch_module, "STALL_SECONDS", 30.0)
+    monkeypatch.setattr(fetch_module, "_LOOKS", 60)
+    monkeypatch.setattr(fetch_module, "_SLOW_SECONDS", 60.0)
+
+
+@pytest.mark.usefixtures("patient_hosts")
 def test_what_one_has_the_others_get_from_it(tmp_path):
     async def story():
         coordinator = Coordinator()
@@ -145,6 +158,7 @@ def test_what_one_has_the_others_get_from_it(tmp_path):
     asyncio.run(story())
 
 
+@pytest.mark.usefixtures("patient_hosts")
 def test_those_that_begin_together_bring_each_part_in_once_or_twice(tmp_path):
     async def story():
         coordinator = Coordinator()

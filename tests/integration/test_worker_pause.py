@@ -118,7 +118,7 @@ def test_a_long_pause_gives_the_memory_back_and_loses_nothing(workers: WarmWorke
         await worker.resume()
         seen = len(running.progress)
         assert await running.digest() == undisturbed_digest(job)
-        assert running.progress[seen].steps_done in {at_pause + 1, at_pause + 2}
+        assert running.progress[seen].steps_done > at_pause
 
     workers.run(story, IMPATIENT)
 

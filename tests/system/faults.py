@@ -14,7 +14,7 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Final, Self
 
 import httpx
@@ -38,6 +38,7 @@ from tests.e2e.world import Running, run_cli, wait_until
 from tests.integration.steps_world import World
 from tests.integration.test_move import rows_of
 from tests.postgres import free_port, shared_postgres
+from tests.quiet_server import QuietServer
 from tests.s3_server import KEYS, FaultyProxy, shared_s3
 from tests.system.test_many_machines import (
     FAULTS,
@@ -82,8 +83,7 @@ class UnreliableNetwork:
 
             do_GET = do_POST = do_PATCH = do_HEAD = handle_any  # noqa: N815
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = QuietServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever)
 
     def __enter__(self) -> Self:
