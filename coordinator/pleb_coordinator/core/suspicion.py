@@ -13,6 +13,7 @@ sketch looks right but whose content is not.
 
 from __future__ import annotations
 
+import functools
 import hmac
 import math
 from enum import StrEnum
@@ -212,9 +213,10 @@ def signals(
         (found for found in recent if found.unit != result.unit and found.chunk == result.chunk),
         key=lambda found: abs(found.version - result.version),
     )[:_NEAREST]
-    mine, theirs = sketch_of(result.sketch), sketches_of([other.sketch for other in others])
-    found = [_norm(result, others), _copy(result, others, mine, theirs)]
-    found += [_direction(result, others, mine, theirs)]
+    sketches = sketches_of([found.sketch for found in [result, *others]])
+    alike = (sketches @ sketches.T).astype(np.float64)
+    found = [_norm(result, others), _copy(result, others, alike)]
+    found += [_direction(result, others, alike)]
     found += [_profile(result, others), *_losses(result, others)]
     if timing is not None:
         found += [_haste(timing), _time_claimed(timing)]
@@ -257,44 +259,62 @@ def _profile(result: Traits, others: Sequence[Traits]) -> Signal | None:
 
 
 def _direction(
-    result: Traits, others: Sequence[Traits], mine: Sketches, theirs: Sketches
+    result: Traits, others: Sequence[Traits], alike: NDArray[np.float64]
 ) -> Signal | None:
     """The cosine with results of the same version is an outlier, on either side.
 
     Results of one version have a part in common, those of different versions hardly any. A lie that
     leans against the others has too small a cosine; one that is made of the others', too large a
     one. Every cosine is with the mean of equally many, since it grows with their number.
+
+    `alike` [1 + others, 1 + others]: the products of all sketches, the result's first.
     """
-    versions = np.array([other.version for other in others])
-    fellows = theirs[versions == result.version]
+    versions = np.array([result.version, *(other.version for other in others)])
+    fellows = np.flatnonzero(versions == result.version)[1:]
     count = min(len(fellows), _FELLOWS)
     if count < _FEWEST_FELLOWS:
         return None
-    cosine = float(_cosines(mine, fellows[:count].sum(axis=0)))
-    usual = np.empty(0)
-    for version in dict.fromkeys(versions.tolist()):
-        group = theirs[versions == version]
+    cosine = float(_with_sum(alike, np.array([0]), fellows[:count])[0])
+    usual = [np.empty(0)]
+    for version in dict.fromkeys(versions[1:].tolist()):
+        group = np.flatnonzero(versions[1:] == version) + 1
         if len(group) > (_FEWEST_FELLOWS if version == result.version else count):
-            # of each one with the sum of the first `count` others: one of the first is left out
-            first, further = group[:count], group[count:]
-            total = group[: count + 1].sum(axis=0)
-            usual = np.append(usual, _cosines(first, total - first))
-            if len(further):  # all of them have the same sum
-                usual = np.append(usual, _cosines(further, total - further[0]))
-    far = float(outlying(cosine, usual, least=1 / math.sqrt(_SKETCH)))
+            # of each one with the sum of `count` others: one of the first is left out
+            usual.append(_with_others(alike, group[: count + 1])[:count])
+            usual.append(_with_sum(alike, group[count:], group[:count]))
+    all_usual = np.concatenate(usual)
+    far = float(outlying(cosine, all_usual, least=1 / math.sqrt(_SKETCH)))
     if abs(far) <= _DIRECTION_LIMIT:
         return None
     reason = because(
         ReasonCode.SUSPECT_DIRECTION,
         cosine=shown(cosine),
-        usual=shown(float(np.median(usual))),
+        usual=shown(float(np.median(all_usual))),
     )
     return Signal(SignalKind.DIRECTION, far, math.copysign(_DIRECTION_LIMIT, far), reason)
 
 
-def _copy(
-    result: Traits, others: Sequence[Traits], mine: Sketches, theirs: Sketches
-) -> Signal | None:
+def _with_sum(
+    alike: NDArray[np.float64], rows: NDArray[np.int64], others: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the cosine of each of `rows` [n] with the sum of `others`, none of them in it: [n]."""
+    length = alike[np.ix_(others, others)].sum()
+    return _quotients(alike[np.ix_(rows, others)].sum(axis=1), alike[rows, rows] * length)
+
+
+def _with_others(alike: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the cosine of each of `rows` [n] with the sum of all others of them: [n]."""
+    own = alike[rows, rows]
+    sums = alike[np.ix_(rows, rows)].sum(axis=1)
+    return _quotients(sums - own, own * (sums.sum() - 2 * sums + own))
+
+
+def _quotients(products: NDArray[np.float64], squared: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the cosines of vectors by their products and squared lengths; 0 where one is zero."""
+    return np.asarray(products / np.sqrt(np.where(squared > 0, squared, np.inf)))
+
+
+def _copy(result: Traits, others: Sequence[Traits], alike: NDArray[np.float64]) -> Signal | None:
     """Another unit's result is the same, or closer than results of two units ever are."""
     same = next((other for other in others if other.digest == result.digest), None)
     if same is not None:
@@ -302,14 +322,9 @@ def _copy(
         return Signal(SignalKind.COPY, 1.0, 1.0, reason)
     if len(others) < _FEWEST:
         return None
-    cosines = theirs @ mine
-    closest = int(cosines.argmax())
-    cosine = float(cosines[closest])
-    to_closest = theirs @ theirs[closest]
-    to_closest[closest] = -1.0
-    if cosine <= _copy_limit(float(to_closest.max())):  # the limit of all pairs is no lower
-        return None
-    between = theirs @ theirs.T
+    closest = int(alike[0, 1:].argmax())
+    cosine = float(alike[0, 1 + closest])
+    between = alike[1:, 1:].copy()
     np.fill_diagonal(between, -1.0)
     limit = _copy_limit(float(between.max()))
     if cosine <= limit:
@@ -402,13 +417,19 @@ def _without_trend(
     trend is the median slope between two versions (Theil and Sen).
     """
     away = np.array([other.version - result.version for other in others], np.float64)
-    first, second = np.triu_indices(away.size, 1)
+    first, second = _pairs(away.size)
     apart = away[second] - away[first]
     first, second, apart = first[apart != 0], second[apart != 0], apart[apart != 0]
     if not apart.size:
         return values
     slopes = _median((values[second] - values[first]) / apart[:, None])
     return np.asarray(values - away[:, None] * slopes)
+
+
+@functools.cache
+def _pairs(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the places of both of every two of `count`."""
+    return np.triu_indices(count, 1)
 
 
 def _log_shares(results: Sequence[Traits]) -> NDArray[np.float64]:
@@ -428,20 +449,17 @@ def _median(values: NDArray[Any]) -> NDArray[np.float64]:
     return np.where(np.isnan(ordered[-1]), np.nan, middle)  # those that are no numbers come last
 
 
+@functools.lru_cache(maxsize=4 * RECENT_RESULTS)
 def sketch_of(stored: bytes) -> Sketches:
-    """Return a sketch [4096] as `Features.sketch` keeps it, of length 1 or 0."""
-    return np.frombuffer(stored, "<f2").astype(np.float32)
+    """Return a sketch [4096] as `Features.sketch` keeps it, of length 1 or 0; it is read only."""
+    sketch = np.frombuffer(stored, "<f2").astype(np.float32)
+    sketch.flags.writeable = False
+    return sketch
 
 
 def sketches_of(stored: Sequence[bytes]) -> Sketches:
     """Return sketches [results, 4096], each as `sketch_of`."""
-    return np.frombuffer(b"".join(stored), "<f2").astype(np.float32).reshape(-1, _SKETCH)
-
-
-def _cosines(a: Sketches, b: Sketches) -> NDArray[np.float64]:
-    """Return the cosines of [..., n] and [..., n]: [...]; 0 where one of them is zero."""
-    lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
-    return np.asarray((a * b).sum(axis=-1) / np.where(lengths > 0, lengths, 1.0), np.float64)
+    return np.array([sketch_of(one) for one in stored], np.float32).reshape(-1, _SKETCH)
 
 
 def _add_small(

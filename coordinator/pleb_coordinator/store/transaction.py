@@ -20,7 +20,7 @@ from pleb_coordinator.store.admins import Admins
 from pleb_coordinator.store.assignments import Assignments
 from pleb_coordinator.store.audit import Audit
 from pleb_coordinator.store.background import Claims, Tombstones
-from pleb_coordinator.store.comparisons import Comparisons
+from pleb_coordinator.store.comparisons import Comparisons, TraitsCache
 from pleb_coordinator.store.fleets import Fleets
 from pleb_coordinator.store.hosts import Calibrations, Hosts, Invites
 from pleb_coordinator.store.projects import MetadataCache, Projects, Rounds, Versions
@@ -56,9 +56,9 @@ __all__ = ["Store", "Transaction", "connect", "is_used_by_others", "postgres_eng
 class Transaction:
     """Everything between BEGIN and COMMIT: a group of methods for each family of tables."""
 
-    def __init__(self, db: Connection, decoded: MetadataCache) -> None:
+    def __init__(self, db: Connection, metadata: MetadataCache, traits: TraitsCache) -> None:
         self._db = db
-        self.projects = Projects(db, decoded)
+        self.projects = Projects(db, metadata)
         self.versions = Versions(db)
         self.rounds = Rounds(db)
         self.units = Units(db)
@@ -66,7 +66,7 @@ class Transaction:
         self.shares = Shares(db)
         self.hosts = Hosts(db)
         self.calibrations = Calibrations(db)
-        self.comparisons = Comparisons(db)
+        self.comparisons = Comparisons(db, traits)
         self.uploads = Uploads(db)
         self.claims = Claims(db)
         self.tombstones = Tombstones(db)
@@ -129,9 +129,10 @@ class Store:
     def __init__(self, place: Path | str, *, busy_seconds: float = 30.0) -> None:
         self._writer = connect(place, busy_seconds)
         self._reader = connect(place, busy_seconds)
-        decoded: MetadataCache = {}
-        self._write = Transaction(self._writer, decoded)
-        self._read = Transaction(self._reader, decoded)
+        metadata: MetadataCache = {}
+        traits: TraitsCache = {}
+        self._write = Transaction(self._writer, metadata, traits)
+        self._read = Transaction(self._reader, metadata, traits)
         self._commits = -1
 
     @contextmanager

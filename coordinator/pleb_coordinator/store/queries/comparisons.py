@@ -19,9 +19,13 @@ DELETE FROM traits WHERE project = :project AND seq <= (
     SELECT seq FROM traits WHERE project = :project ORDER BY seq DESC LIMIT 1 OFFSET :keep
 )
 """
-RECENT_TRAITS: Final = f"""
-SELECT {columns(Traits)} FROM traits
+RECENT_KEYS: Final = """
+SELECT seq, assignment FROM traits
 WHERE project = :project AND epoch = :epoch ORDER BY seq DESC LIMIT :limit
+"""
+TRAITS_FROM: Final = f"""
+SELECT seq, assignment, {columns(Traits)} FROM traits
+WHERE project = :project AND epoch = :epoch AND seq >= :first ORDER BY seq DESC LIMIT :limit
 """
 ADD_LIE: Final = f"""
 INSERT INTO lies (project, epoch, {columns(Lie)})
