@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.blobs.source import SourceKind
 from pleb_agent.core.network_rules import may_share_on_internet
+from pleb_agent.lan.blob_sharing import BlobSharing
 from pleb_agent.lan.neighbours import Neighbour, Neighbours
-from pleb_agent.lan.peer_blobs import PeerBlobs
 from pleb_agent.lan.server import BlobServer
 from pleb_shared.protocol.peers import LEAST_PORT, Sharing, public_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pleb_agent.blobs.source import Offer
     from pleb_agent.blobs.standing import Standings
     from pleb_agent.client.network import Network
     from pleb_agent.core.preferences import Preferences
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from pleb_agent.lan.server import Asker
     from pleb_agent.lan.shared_files import SharedFiles
     from pleb_shared.protocol.peers import Peer
-    from pleb_shared.protocol.unit import Blob
 
 __all__ = ["InternetSharing"]
 
@@ -42,8 +39,8 @@ _LOOK_SECONDS: Final = 60.0
 _RETRY_SECONDS: Final = 300.0
 
 
-class InternetSharing:
-    """One for each agent. `peer`: 8 random bytes; projects `join` and `leave`."""
+class InternetSharing(BlobSharing):
+    """Shares with hosts that coordinators name, and with those that ask."""
 
     def __init__(
         self,
@@ -54,50 +51,20 @@ class InternetSharing:
         read: Callable[[], Readings],
         clock: Callable[[], float],
     ) -> None:
-        self._peer = peer
-        self._network = network
-        self._preferences = preferences
-        self._read = read
-        self._clock = clock
-        self._files: list[SharedFiles] = []
+        super().__init__(SourceKind.INTERNET, peer, network, standings, preferences, read, clock)
         self._named: dict[SharedFiles, tuple[float, Sequence[Peer]]] = {}
         """When the coordinator named whom."""
         self._reached: dict[SharedFiles, str] = {}
         """The address at which a coordinator reached this agent; empty: it could not."""
         self._askers = Neighbours()
         """Others that have asked for blobs and can be asked."""
-        self._server: BlobServer | None = None
-        self._serving: asyncio.Task[None] | None = None
         self._wanted_port: int | None = None
-        self._sent_before = 0
-        self._changed = asyncio.Event()
-        self._blobs = PeerBlobs(
-            peer,
-            SourceKind.INTERNET,
-            network.direct(),
-            standings,
-            clock,
-            port=self._port_for,
-            near=self._near,
-        )
-
-    # -- projects ---------------------------------------------------------------------------
-
-    def join(self, files: SharedFiles) -> None:
-        """Share a project's files from now on, once it has its members' key."""
-        self._files.append(files)
-        self._changed.set()
 
     def leave(self, files: SharedFiles) -> None:
         """Share them no more."""
-        if files in self._files:
-            self._files.remove(files)
-            self._named.pop(files, None)
-            self._reached.pop(files, None)
-
-    def look_again(self) -> None:
-        """A key, a preference or a reading has changed."""
-        self._changed.set()
+        super().leave(files)
+        self._named.pop(files, None)
+        self._reached.pop(files, None)
 
     @property
     def sharing(self) -> Sharing | None:
@@ -117,11 +84,6 @@ class InternetSharing:
             self._reached[files] = reached
 
     @property
-    def port(self) -> int:
-        """Where this agent answers others; 0: it does not."""
-        return 0 if self._server is None else self._server.port
-
-    @property
     def reached(self) -> str | None:
         """The address at which a coordinator reached this agent; empty: none did; None: unknown."""
         return max(self._reached.values(), default=None)
@@ -131,41 +93,13 @@ class InternetSharing:
         """How many other hosts are known now."""
         return len({one.peer for files in self._files for one in self._near(files)})
 
-    @property
-    def sent_bytes(self) -> int:
-        """What others got from here since the agent started."""
-        return self._sent_before + (0 if self._server is None else self._server.sent)
-
-    def part_came(self) -> None:
-        """A part of a blob is here now: others who wait for it are answered."""
-        self._blobs.part_came()
-
-    # -- what others have -------------------------------------------------------------------
-
-    async def offers(self, files: SharedFiles, blob: Blob, also: Sequence[str]) -> list[Offer]:
-        """Return hosts that have a blob or fetch it, too; others may join later.
-
-        `also`: blobs that are wanted after this one, which are asked for in the same request.
-        """
-        if self._server is None:
-            return []
-        return await self._blobs.offers(files, blob, also)
-
-    def done(self, digest: str) -> None:
-        """A blob is not fetched any more."""
-        self._blobs.done(digest)
-
     def _port_for(self, files: SharedFiles, asked: str) -> int:
-        """Return where another host, at the address `asked`, can ask this one; 0: nowhere.
-
-        It sees this one's address of the same kind, which may not be the one that is reached.
-        """
+        # It sees this one's address of the same kind, which may not be the one that is reached.
         own, other = public_address(self._reached.get(files, "")), public_address(asked)
         alike = own is not None and other is not None and own.version == other.version
         return self.port if alike else 0
 
     def _near(self, files: SharedFiles) -> list[Neighbour]:
-        """Return whom the coordinator named, and who has asked."""
         now, keys = asyncio.get_running_loop().time(), tuple(files.lan_keys)
         at, named = self._named.get(files, (float("-inf"), ()))
         found = {}
@@ -191,29 +125,15 @@ class InternetSharing:
         if asker.peer in known:  # where it was named, if it was
             self._blobs.asked_by(known[asker.peer], files, digests)
 
-    # -- running ----------------------------------------------------------------------------
-
-    async def run(self) -> None:
-        """Share while it is allowed, until cancelled."""
-        try:
-            while True:
-                self._changed.clear()
-                wait = await self._look()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await self._changed.wait()
-        finally:
-            await self._stop()
-
     async def _look(self) -> float:
         """Start or stop; return the seconds until the next look."""
         preferences = self._preferences()
         shares = may_share_on_internet(self._read(), preferences)
         shares = shares and any(one.lan_keys for one in self._files)
-        if self._server is not None and (
-            not shares or self._wanted_port != preferences.internet_port
-        ):
+        moved = self._wanted_port != preferences.internet_port
+        if self._server is not None and (not shares or moved):
             await self._stop()
+        self._shares = shares
         if shares and self._server is None:
             self._wanted_port = preferences.internet_port
             try:
@@ -224,7 +144,7 @@ class InternetSharing:
         return _LOOK_SECONDS
 
     def _start(self) -> None:
-        self._server = BlobServer(
+        server = BlobServer(
             self._peer,
             lambda: self._files,
             self._network.upload,
@@ -233,15 +153,10 @@ class InternetSharing:
             self._blobs,
             internet_port=self._wanted_port or 0,
         )
-        self._serving = asyncio.create_task(self._server.run())
-        _LOG.info("internet", extra={"port": self._server.port})
+        self._serve(server)
+        _LOG.info("internet", extra={"port": server.port})
 
     async def _stop(self) -> None:
         self._named.clear()
         self._reached.clear()
-        if self._server is not None and self._serving is not None:
-            self._server.stop()
-            self._sent_before += self._server.sent
-            self._server = None
-            await self._serving
-        await self._blobs.stop()
+        await super()._stop()

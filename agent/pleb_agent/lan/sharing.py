@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.blobs.source import SourceKind
 from pleb_agent.core.network_rules import may_share
 from pleb_agent.lan.beacon import BeaconSocket
+from pleb_agent.lan.blob_sharing import BlobSharing
 from pleb_agent.lan.neighbours import Neighbour, Neighbours, beacon_interval
-from pleb_agent.lan.peer_blobs import PeerBlobs
 from pleb_agent.lan.server import BlobServer
 from pleb_shared.protocol.lan import Beacon, read_beacon, write_beacon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pleb_agent.blobs.source import Offer
     from pleb_agent.blobs.standing import Standings
     from pleb_agent.client.network import Network
     from pleb_agent.core.preferences import Preferences
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from pleb_agent.lan.household import Household
     from pleb_agent.lan.server import Asker
     from pleb_agent.lan.shared_files import SharedFiles
-    from pleb_shared.protocol.unit import Blob
 
 __all__ = ["LanSharing"]
 
@@ -40,8 +37,8 @@ _ANSWER_SECONDS: Final = 1.0
 """From one answer to those who ask where others are to the next."""
 
 
-class LanSharing:
-    """One for each agent. `peer`: 8 random bytes; projects `join` and `leave`."""
+class LanSharing(BlobSharing):
+    """Shares with agents that it hears; a household alone needs beacons and the server, too."""
 
     def __init__(
         self,
@@ -53,50 +50,13 @@ class LanSharing:
         clock: Callable[[], float],
         household: Household | None = None,
     ) -> None:
-        self._household = household
-        self._shares = False
-        """Whether blobs are shared; a household alone needs beacons and the server, too."""
+        super().__init__(SourceKind.PEER, peer, network, standings, preferences, read, clock)
         self.received = 0
         """Bytes of blobs that neighbours have sent."""
-        self._peer = peer
-        self._network = network
-        self._preferences = preferences
-        self._read = read
-        self._clock = clock
-        self._files: list[SharedFiles] = []
+        self._household = household
         self._table = Neighbours()
-        self._blobs = PeerBlobs(
-            peer,
-            SourceKind.PEER,
-            network.direct(),
-            standings,
-            clock,
-            port=lambda *_: self.port,
-            near=self._near,
-        )
-        self._server: BlobServer | None = None
-        self._sent_before = 0
-        """By servers that have been stopped."""
-        self._serving: asyncio.Task[None] | None = None
         self._beacons: BeaconSocket | None = None
-        self._changed = asyncio.Event()
         self._announced_at = self._answered_at = float("-inf")
-
-    # -- projects ---------------------------------------------------------------------------
-
-    def join(self, files: SharedFiles) -> None:
-        """Share a project's files from now on, once it has its members' key."""
-        self._files.append(files)
-        self._changed.set()
-
-    def leave(self, files: SharedFiles) -> None:
-        """Share them no more."""
-        if files in self._files:
-            self._files.remove(files)
-
-    def look_again(self) -> None:
-        """A key, a preference or a reading has changed."""
-        self._changed.set()
 
     @property
     def neighbours(self) -> int:
@@ -111,40 +71,13 @@ class LanSharing:
         """Ask the agents near by to say where they are, at once."""
         self._announce(asks=True)
 
-    @property
-    def sent_bytes(self) -> int:
-        """What neighbours got from here since the agent started."""
-        return self._sent_before + (0 if self._server is None else self._server.sent)
-
-    @property
-    def port(self) -> int:
-        """Where this agent answers its neighbours; 0: it does not."""
-        return 0 if self._server is None else self._server.port
-
-    def part_came(self) -> None:
-        """A part of a blob is here now: neighbours who wait for it are answered."""
-        self._blobs.part_came()
-
-    # -- what neighbours have ---------------------------------------------------------------
-
-    async def offers(self, files: SharedFiles, blob: Blob, also: Sequence[str]) -> list[Offer]:
-        """Return the neighbours that have a blob or fetch it, too; others may join later.
-
-        `also`: blobs that are wanted after this one, which are asked for in the same request.
-        """
-        if self._server is None or not self._shares:
-            return []
-        return await self._blobs.offers(files, blob, also)
-
-    def done(self, digest: str) -> None:
-        """A blob is not fetched any more."""
-        self._blobs.done(digest)
+    def _port_for(self, files: SharedFiles, asked: str) -> int:
+        return self.port
 
     def _near(self, files: SharedFiles) -> list[Neighbour]:
         return self._table.sharing(files.lan_keys, asyncio.get_running_loop().time())
 
     def _asked_by(self, asker: Asker, digests: Sequence[str]) -> None:
-        """A neighbour wants blobs: it is near, and fetches them now."""
         now = asyncio.get_running_loop().time()
         before = self._table.find(asker.peer)
         keys = {asker.key} | (set(before.keys) if before else set())
@@ -153,18 +86,6 @@ class LanSharing:
         self._blobs.asked_by(neighbour, asker.files[0], digests)
 
     # -- announcing -------------------------------------------------------------------------
-
-    async def run(self) -> None:
-        """Share while it is allowed, until cancelled."""
-        try:
-            while True:
-                self._changed.clear()
-                wait = await self._look()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await self._changed.wait()
-        finally:
-            await self._stop()
 
     async def _look(self) -> float:
         """Start or stop, announce this agent; return the seconds until the next look."""
@@ -192,7 +113,7 @@ class LanSharing:
     async def _start(self) -> None:
         self._beacons = BeaconSocket(self._heard)
         await self._beacons.open()
-        self._server = BlobServer(
+        server = BlobServer(
             self._peer,
             lambda: self._files if self._shares else [],
             self._network.upload,
@@ -201,19 +122,14 @@ class LanSharing:
             self._blobs,
             self._household,
         )
-        self._serving = asyncio.create_task(self._server.run())
-        _LOG.info("lan", extra={"port": self._server.port})
+        self._serve(server)
+        _LOG.info("lan", extra={"port": server.port})
 
     async def _stop(self) -> None:
         if self._beacons is not None:
             self._beacons.close()
             self._beacons = None
-        if self._server is not None and self._serving is not None:
-            self._server.stop()
-            self._sent_before += self._server.sent
-            self._server = None
-            await self._serving
-        await self._blobs.stop()
+        await super()._stop()
 
     def _announce(self, *, asks: bool) -> None:
         if self._beacons is not None and self._server is not None:
