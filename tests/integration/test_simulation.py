@@ -46,6 +46,13 @@ def test_honest_fleet_makes_versions_and_no_host_is_refused():
     assert sum(found.rounds_minutes) == pytest.approx(30)
 
 
+def test_many_newcomers_do_not_wait_until_one_trusted_host_has_done_a_unit_of_each():
+    plan = FleetPlan(hosts=40, trusted=1, unit_seconds=3600)
+    found = run(Settings(fleet=plan, hours=5.5, round=Round(64, 48), lease_seconds=4 * 3600))
+    assert found.versions == 1
+    assert 4 <= found.in_model < 12
+
+
 def test_same_seed_is_the_same_run_and_another_seed_is_not():
     first, again, other = (run(replace(SMALL, hours=0.2, seed=seed)) for seed in (1, 1, 2))
     assert msgspec.structs.asdict(first) == msgspec.structs.asdict(again)

@@ -20,6 +20,7 @@ __all__ = [
     "WARM_START_WAITS_SECONDS",
     "YOUNG_VERSIONS",
     "Around",
+    "always_unconfirmed",
     "evaluation_unit",
     "is_warm_start",
     "round_quorum",
@@ -33,6 +34,8 @@ __all__ = [
 
 YOUNG_VERSIONS: Final = 5
 """Rounds of a fleet without proven hosts that may be small."""
+_YOUNG_UNITS: Final = 4
+"""Verified units of the first version for each trusted host, which has to compute them all."""
 LONGEST_WARM_START_SECONDS: Final = 600.0
 """What a version's warm start may take: others wait for it."""
 WARM_START_WAITS_SECONDS: Final = 60.0
@@ -128,14 +131,17 @@ def round_quorum(metadata: ProjectMetadata) -> int:
     return min(metadata.round.quorum, metadata.round.units)
 
 
-def young_quorum(project: Project) -> int | None:
+def young_quorum(project: Project, trusted: int) -> int | None:
     """Return how many verified units are enough while a fleet is young; None: it is not.
+
+    `trusted`: how many trusted hosts are around.
 
     It is young until a host is proven: up to then trusted hosts compute every unit, also those that
     new hosts train, and a whole round would be their work for long. At first gradients agree so
     much that few of them do (McCandlish et al. 2018, the critical batch size), so the first version
-    needs one unit of each account, each following one twice as many. What makes a unit count is the
-    same as ever. With [privacy] no round is small: which of its units are in must say nothing.
+    needs one unit of each account, each following one twice as many. Where many share the few that
+    trusted hosts have time for, it needs no more of them than a few unit times bring. What makes a
+    unit count is the same as ever. With [privacy] no round is small: which of its units are in must say nothing.
     Nor is one of members' own data, which a rule combines that needs several of them.
     """
     version = project.version
@@ -143,7 +149,16 @@ def young_quorum(project: Project) -> int | None:
         return None
     if project.proven_hosts or version >= YOUNG_VERSIONS:
         return None
-    return int(max(1, project.active_accounts) * 2**version)
+    return int(min(max(1, project.active_accounts), _most_young(trusted)) * 2**version)
+
+
+def always_unconfirmed(project: Project, trusted: int) -> bool:
+    """Whether so many are new that some of their results always wait for a trusted host."""
+    return project.active_accounts > _most_young(trusted)
+
+
+def _most_young(trusted: int) -> int:
+    return _YOUNG_UNITS * max(1, trusted)
 
 
 def evaluation_unit(facts: Facts) -> list[NewUnit]:

@@ -10,6 +10,7 @@ from pleb_coordinator.core.chunks import whole_memory
 from pleb_coordinator.core.planning import (
     LONGEST_WARM_START_SECONDS,
     Around,
+    always_unconfirmed,
     evaluation_unit,
     round_quorum,
     round_units,
@@ -26,6 +27,7 @@ from pleb_coordinator.core.records import (
     UnitRow,
 )
 from pleb_coordinator.core.unit_state import UnitState
+from pleb_coordinator.steps.anchor import TRUSTED_SEEN_SECONDS
 from pleb_coordinator.steps.outcome import cancel_unit
 from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.unit import UnitKind
@@ -86,8 +88,10 @@ def find_young(tx: Transaction, deps: Deps, project: Project) -> Round | None:
     """Return the open round if it is a young fleet's and has enough verified units, or None.
 
     Results that have come are confirmed first: a new volunteer's first one should not be too late.
+    Where many are new some wait at any time, and their units count for them later.
     """
-    enough = young_quorum(project)
+    trusted = tx.hosts.trusted(project.id, deps.clock() - TRUSTED_SEEN_SECONDS)
+    enough = young_quorum(project, trusted)
     if enough is None or project.state != ProjectState.ACTIVE:
         return None
     row = tx.rounds.get(project.id, project.epoch, project.version)
@@ -95,6 +99,8 @@ def find_young(tx: Transaction, deps: Deps, project: Project) -> Round | None:
         return None
     if deps.clock() - row.opened_at < YOUNG_SECONDS:
         return None
+    if always_unconfirmed(project, trusted):
+        return row
     _, _, unconfirmed = tx.rounds.open_units(project.id, project.epoch, project.version)
     return None if unconfirmed else row
 
