@@ -193,6 +193,17 @@ def test_what_cannot_be_undone_is_asked_for_again(world, run, words, monkeypatch
     }
 
 
+def test_models_that_somebody_took_home_go_with_their_project(world, run):
+    own = world.home / "models" / f"tiny-{16 * 'a'}.safetensors"
+    of_another = world.home / "models" / f"tiny-2-{16 * 'a'}.safetensors"
+    own.parent.mkdir(exist_ok=True)
+    for path in (own, of_another):
+        path.write_bytes(b"a model")
+    assert run("project", "archive", "tiny")[0] == 0
+    assert run("project", "delete", "tiny", "--yes")[0] == 0
+    assert [path.name for path in own.parent.iterdir()] == [of_another.name]
+
+
 def test_a_project_is_deleted_with_all_that_only_it_needs(world, run):
     trusted = world.volunteer("trusted", role=Role.TRUSTED)
     while world.project.version < 3:

@@ -71,7 +71,7 @@ class LanSharing(BlobSharing):
         """Ask the agents near by to say where they are, at once."""
         self._announce(asks=True)
 
-    def _port_for(self, files: SharedFiles, asked: str) -> int:
+    def _port_for(self, files: SharedFiles, asked: str) -> int:  # noqa: ARG002 - the interface's
         return self.port
 
     def _near(self, files: SharedFiles) -> list[Neighbour]:

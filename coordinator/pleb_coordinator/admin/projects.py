@@ -14,6 +14,7 @@ from pleb_coordinator.core.coverage import coverage_of, rounds_of_a_pass
 from pleb_coordinator.core.project_state import PROJECT_MOVES, ProjectEvent
 from pleb_coordinator.core.records import ProjectState
 from pleb_coordinator.home.machine import read_machine
+from pleb_coordinator.home.models import remove_models
 from pleb_coordinator.steps.activity import move_project, settle
 from pleb_coordinator.steps.delete import remove_rest, remove_some
 from pleb_coordinator.steps.family import family_members
@@ -243,6 +244,7 @@ class DeleteProject(Command[ProjectDeleted], frozen=True):
             while remove_some(store, desk.deps, project.id):
                 pass
             files = remove_rest(store, desk.deps, project.id)
+        remove_models(desk.home.models, project.name)
         return ProjectDeleted(project.name, deleted=True, files=files)
 
 

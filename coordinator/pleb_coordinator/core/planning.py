@@ -141,8 +141,8 @@ def young_quorum(project: Project, trusted: int) -> int | None:
     much that few of them do (McCandlish et al. 2018, the critical batch size), so the first version
     needs one unit of each account, each following one twice as many. Where many share the few that
     trusted hosts have time for, it needs no more of them than a few unit times bring. What makes a
-    unit count is the same as ever. With [privacy] no round is small: which of its units are in must say nothing.
-    Nor is one of members' own data, which a rule combines that needs several of them.
+    unit count is the same as ever. With [privacy] no round is small: which of its units are in must
+    say nothing. Nor is one of members' own data, which a rule combines that needs several of them.
     """
     version = project.version
     if project.metadata.privacy is not None or project.metadata.data.own is not None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.project import ProjectMetadata
     from pleb_shared.protocol.unit import VersionSource
 
-__all__ = ["ModelFiles", "model_bytes"]
+__all__ = ["ModelFiles", "model_bytes", "remove_models"]
 
 _SUFFIX: Final = ".safetensors"
 
@@ -32,6 +32,14 @@ def model_bytes(metadata: ProjectMetadata) -> int:
     model = metadata.model
     base = model.base.blob.size if model.base else 0
     return tensor_bytes([*model.parameters, *model.buffers]) + base
+
+
+def remove_models(folder: Path, project: str, but: Path | None = None) -> None:
+    """Remove a project's files `but` one."""
+    for path in folder.glob(f"{project}-{'[0-9a-f]' * 16}{_SUFFIX}"):
+        if path != but:
+            with suppress(OSError):  # Windows: somebody is taking it home
+                path.unlink()
 
 
 class ModelFiles:
@@ -70,7 +78,4 @@ class ModelFiles:
         tensors = whole_model(version, metadata.model, blob, checked=True)
         self.folder.mkdir(exist_ok=True)
         write_durably(path, save_tensors(tensors), shared=True)
-        for older in self.folder.glob(f"{metadata.project}-{'[0-9a-f]' * 16}{_SUFFIX}"):
-            if older != path:
-                with suppress(OSError):  # Windows: somebody is taking it home
-                    older.unlink()
+        remove_models(self.folder, metadata.project, but=path)
