@@ -1,9 +1,11 @@
-"""Thousands of PCs that come and go, and a coordinator that is away twice: is any work lost?
+"""Thousands of PCs that come and go, and a coordinator that does, too: is any work lost?
 
 In virtual time on the coordinator's own steps, with the speeds and habits of `benchmarks.fleet`:
 log-normal speeds, days, weeks and Weibull times on and off. Hosts have no records at the start, so
 exams and checks of newcomers are in the figures. A result that is finished while the coordinator
-is away waits with its host, as agents keep them.
+is away waits with its host, as agents keep them. The same fleet is played once more with its
+coordinator always there, and once with one that is restored in the middle from a backup half an
+hour old: what it had accepted since is undone, and nothing else may be lost.
 """
 
 from __future__ import annotations
@@ -14,14 +16,17 @@ from typing import Any, Final
 import msgspec
 
 from benchmarks.fleet import POLICIES, usually_free_seconds
-from pleb_coordinator.simulation.fleet import Settings, opened_fleet
+from pleb_coordinator.simulation.fleet import opened_fleet
 from pleb_coordinator.simulation.hosts import FleetPlan
 from pleb_coordinator.simulation.presence import HABITS_OF_THE_WORLD
+from pleb_coordinator.simulation.settings import Settings
 from pleb_coordinator.simulation.throughput import throughput_of
 from pleb_shared.protocol.project import Round
 
 UNIT_SECONDS: Final = 900.0
 AWAY_HOURS: Final = 1.0
+BACKUP_HOURS: Final = 0.5
+"""The age of the backup that a coordinator is restored from."""
 FROM_HOURS: Final = 2.0
 
 
@@ -50,9 +55,11 @@ def main(quick: bool) -> dict[str, Any]:
     """Return what became of the work, with the coordinator away and without."""
     settings = settings_of(60, 9.0) if quick else settings_of(2000, 48.0)
     away, always = played(settings), played(replace(settings, outages=()))
+    restored = played(replace(settings, restores=((settings.hours / 2, BACKUP_HOURS),)))
     return {name: away[name] for name in ("useful_work", "lost_units", "wait_p50_s", "hosts")} | {
         "away": away,
         "always": always,
+        "restored": restored,
     }
 
 

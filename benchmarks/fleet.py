@@ -24,9 +24,10 @@ import msgspec
 
 from benchmarks.fleet_boinc import BoincFleet
 from pleb_agent.core.habits import FreeTime, Habits
-from pleb_coordinator.simulation.fleet import Settings, opened_fleet
+from pleb_coordinator.simulation.fleet import opened_fleet
 from pleb_coordinator.simulation.hosts import FleetPlan
 from pleb_coordinator.simulation.presence import HABITS_OF_THE_WORLD
+from pleb_coordinator.simulation.settings import Settings
 from pleb_coordinator.simulation.throughput import throughput_of
 from pleb_shared.protocol.project import Round
 

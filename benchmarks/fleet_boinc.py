@@ -21,7 +21,7 @@ from pleb_coordinator.simulation.presence import Presence
 from pleb_coordinator.simulation.throughput import round_ratio
 
 if TYPE_CHECKING:
-    from pleb_coordinator.simulation.fleet import Settings
+    from pleb_coordinator.simulation.settings import Settings
 
 _START: Final = 1_800_000_000.0
 _REPEATED: Final = 0.05

@@ -27,8 +27,9 @@ import msgspec
 
 from pleb_coordinator.simulation.attacks import ATTACKS
 from pleb_coordinator.simulation.figures import Figures, figures_of
-from pleb_coordinator.simulation.fleet import Settings, opened_fleet
+from pleb_coordinator.simulation.fleet import opened_fleet
 from pleb_coordinator.simulation.hosts import FleetPlan
+from pleb_coordinator.simulation.settings import Settings
 from pleb_shared.protocol.project import Round
 
 if TYPE_CHECKING:

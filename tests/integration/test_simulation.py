@@ -11,9 +11,10 @@ from benchmarks import trust
 from pleb_coordinator.core.records import Purpose, RestoreCause
 from pleb_coordinator.simulation.attacks import ATTACKS
 from pleb_coordinator.simulation.figures import figures_of
-from pleb_coordinator.simulation.fleet import Settings, opened_fleet
+from pleb_coordinator.simulation.fleet import opened_fleet
 from pleb_coordinator.simulation.hosts import FleetPlan
 from pleb_coordinator.simulation.presence import Habits, Weibull, Window
+from pleb_coordinator.simulation.settings import Settings
 from pleb_coordinator.simulation.throughput import throughput_of
 from pleb_coordinator.steps import candidates
 from pleb_shared.protocol.project import Round
@@ -51,6 +52,24 @@ def test_many_newcomers_do_not_wait_until_one_trusted_host_has_done_a_unit_of_ea
     found = run(Settings(fleet=plan, hours=5.5, round=Round(64, 48), lease_seconds=4 * 3600))
     assert found.versions == 1
     assert 4 <= found.in_model < 12
+
+
+def test_a_restored_coordinator_goes_on_and_loses_only_what_it_cannot_know():
+    plan = FleetPlan(hosts=12, trusted=1, unit_seconds=60, join_seconds=1500)
+    settings = replace(SMALL, fleet=plan, hours=1.0, restores=((0.5, 0.25),))
+    with opened_fleet(settings) as fleet:
+        fleet.run()
+        found, joined = throughput_of(fleet, 0.1), [host.joined_at for host in fleet.hosts]
+        with fleet.store.read() as tx:
+            project = tx.projects.find("simulated")
+            versions = tx.versions.history(project.id, project.epoch, after=0, limit=1000)
+    restored_at = fleet.clock.now - 1800
+    assert project.restored_at == restored_at
+    assert max(joined) > restored_at - 900, "one joined after the backup, and joined again"
+    assert sum(row.made_at > restored_at for row in versions) > 2
+    assert not [row for row in versions if restored_at - 900 < row.made_at < restored_at]
+    assert 0 < found.undone_units < found.results
+    assert found.lost_units == 0
 
 
 def test_same_seed_is_the_same_run_and_another_seed_is_not():

@@ -39,8 +39,9 @@ from pleb_system.durable import rename_durably
 
 if TYPE_CHECKING:
     from pleb_coordinator.core.records import Project
+    from pleb_coordinator.store.transaction import Transaction
 
-__all__ = ["Restored", "newest_or_itself", "restore", "verify"]
+__all__ = ["Restored", "newest_or_itself", "open_to_agents", "restore", "verify"]
 
 _MOST_LEASES: Final = 10**9
 
@@ -148,28 +149,35 @@ def _digest(path: Path) -> str:
 
 
 def _open_to_agents(home: Home, now: float) -> list[Restored]:
-    """Write that this coordinator was restored; forget what belonged to processes that are gone."""
+    """Write that this coordinator was restored; say where its projects are."""
     held = {key.public for key in OnlineKeys(home).all()}
     store = Store(home.store_file)
     try:
         with store.write() as tx:
-            tx.claims.forget_all()
-            # Hosts may have reported these units since, and refuse to be given one twice. What they
-            # still compute is taken when it comes.
-            for lease in tx.assignments.expired(math.inf, _MOST_LEASES):
-                expire_lease(tx, now, lease, blame=False)
-            found = []
-            for name in tx.projects.names():
-                project = tx.projects.find(name)
-                # later than any time that agents have heard, also if this clock is behind
-                at = max(int(now), project.restored_at + 1)
-                tx.projects.set_restored(project.id, at)
-                tx.events.add(project.id, now, "restored", version=project.version)
-                obstacle = _obstacle(project, held, now)
-                found.append(Restored(name, project.epoch, project.version, obstacle))
+            return [
+                Restored(found.name, found.epoch, found.version, _obstacle(found, held, now))
+                for found in open_to_agents(tx, now)
+            ]
     finally:
         store.close()
-    return found
+
+
+def open_to_agents(tx: Transaction, now: float) -> list[Project]:
+    """Write that this coordinator was restored; return its projects.
+
+    What belonged to processes that are gone is forgotten. All leases end: hosts may have reported
+    these units since, and refuse to be given one twice. What they still compute is taken when it
+    comes.
+    """
+    tx.claims.forget_all()
+    for lease in tx.assignments.expired(math.inf, _MOST_LEASES):
+        expire_lease(tx, now, lease, blame=False)
+    projects = [tx.projects.find(name) for name in tx.projects.names()]
+    for project in projects:
+        # later than any time that agents have heard, also if this clock is behind
+        tx.projects.set_restored(project.id, max(int(now), project.restored_at + 1))
+        tx.events.add(project.id, now, "restored", version=project.version)
+    return projects
 
 
 def _obstacle(project: Project, held: set[str], now: float) -> str:

@@ -12,8 +12,9 @@ from pleb_coordinator.admin.access import opened
 from pleb_coordinator.home.config import check_store
 from pleb_coordinator.simulation.attacks import ATTACKS
 from pleb_coordinator.simulation.figures import Figures, figures_of
-from pleb_coordinator.simulation.fleet import Settings, opened_fleet
+from pleb_coordinator.simulation.fleet import opened_fleet
 from pleb_coordinator.simulation.hosts import FleetPlan
+from pleb_coordinator.simulation.settings import Settings
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.project import Round
 from pleb_system.command_line import table

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pleb_coordinator.core.records import VersionRow
-    from pleb_coordinator.simulation.fleet import Fleet, SimulatedHost
+    from pleb_coordinator.simulation.fleet import Fleet
+    from pleb_coordinator.simulation.simulated_host import SimulatedHost
     from pleb_coordinator.store.transaction import Transaction
 
 __all__ = ["Figures", "figures_of"]

@@ -4,6 +4,8 @@
     request  a host reports what it has finished, and asks for a unit
     jobs     the background jobs do all that is due
     survey   hosts' standing is noted, for `figures`
+    backup   the coordinator's rows are kept
+    restore  it goes on with those
 
 A host that gets nothing waits, as with a long poll: it is served again when there is new work, and
 now and then anyway. The clock is the time of the event, so a run is the same in every process
@@ -13,40 +15,31 @@ with the same seed.
 from __future__ import annotations
 
 import heapq
-import logging
 import tempfile
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
-from securesystemslib.signer import CryptoSigner, Signature
 
-from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.core.records import Purpose
 from pleb_coordinator.core.reputation import standing_of
-from pleb_coordinator.home.keys import OnlineKeys
-from pleb_coordinator.jobs.loop import Jobs
 from pleb_coordinator.simulation.attacks import Choice, Gang, Member, Moment, at_distance
+from pleb_coordinator.simulation.coordinator import START, SimulatedCoordinator
 from pleb_coordinator.simulation.deltas import Deltas, Floats
-from pleb_coordinator.simulation.hosts import FleetPlan, HostPlan, make_hosts
+from pleb_coordinator.simulation.hosts import HostPlan, make_hosts
 from pleb_coordinator.simulation.presence import Presence
 from pleb_coordinator.simulation.project import SmallProject, publish_small
+from pleb_coordinator.simulation.simulated_host import Made, SimulatedHost
 from pleb_coordinator.simulation.trained import TrainedDeltas
-from pleb_coordinator.steps import Deps
 from pleb_coordinator.steps.enrol import enrol
 from pleb_coordinator.steps.invite import new_invite
 from pleb_coordinator.steps.serve import Answered, Asked, serve
-from pleb_coordinator.store.migrate import migrate
-from pleb_coordinator.store.transaction import Store
-from pleb_shared.errors import InputError, Refusal, RefusalCode
-from pleb_shared.protocol.ids import digest_of, fingerprint_of
+from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.messages import EnrolRequest, Role, Runtime, Verdict, WorkRequest
-from pleb_shared.protocol.project import Codec, Round, Verification
+from pleb_shared.protocol.messages import EnrolRequest, Role, Runtime, WorkRequest
 from pleb_shared.protocol.reasons import ReasonCode
 from pleb_shared.protocol.report import (
     DeltaResult,
@@ -55,7 +48,6 @@ from pleb_shared.protocol.report import (
     Report,
     Result,
 )
-from pleb_shared.protocol.signing import SigningKey
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.format import DeltaFormat, training_format
 from pleb_shared.tensors.packing import pack
@@ -63,18 +55,17 @@ from pleb_shared.tensors.version import read_version
 from pleb_system.backoff import BACKOFF
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from pleb_coordinator.core.records import Host, Project
-    from pleb_coordinator.store.transaction import Transaction
+    from pleb_coordinator.simulation.settings import Settings
+    from pleb_coordinator.steps import Deps
+    from pleb_coordinator.store.transaction import Store, Transaction
     from pleb_shared.protocol.manifest import Manifest
     from pleb_shared.protocol.unit import Unit
 
-    UsuallyFree = Callable[[Sequence[tuple[float, float]], float, float], float | None]
+__all__ = ["Fleet", "opened_fleet"]
 
-__all__ = ["Fleet", "Made", "Settings", "SimulatedHost", "opened_fleet"]
-
-_START: Final = 1_800_000_000.0
 _JOBS_SECONDS: Final = 0.2
 """From a report until the background process has looked at it."""
 _SURVEY_SECONDS: Final = 300.0
@@ -91,152 +82,6 @@ _INSTANT_SECONDS: Final = 2.0
 _RESTART_SECONDS: Final = 5.0
 """After this time a coordinator that is down is looked at again."""
 _AGENT: Final = "simulated"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a project's operator and researcher choose, and how long the fleet runs."""
-
-    fleet: FleetPlan = field(default_factory=FleetPlan)
-    hours: float = 6.0
-    seed: int = 1
-    round: Round = field(default_factory=lambda: Round(units=64, quorum=48))
-    verification: Verification = field(
-        default_factory=lambda: Verification(tolerance=0.025, tolerance_ceiling=0.075)
-    )
-    codec: Codec = field(default_factory=lambda: Codec(up="int4", down="int4", block=64))
-    local_steps: int = 100
-    lease_seconds: float = 3600.0
-    shards: int = 64
-    outages: tuple[tuple[float, float], ...] = ()
-    """When the coordinator is down: from which hour on, and for how many hours."""
-    usually_free: UsuallyFree | None = None
-    """What hosts say of their habits: the times on so far, since when they are on, and now, to the
-    seconds that they expect. None: nothing."""
-    trains: bool = False
-    """Honest hosts really train a small model (`trained`); else their deltas are made up."""
-    calm_share: float = 0.5
-    """Part of the time after which those who turn all at once do so."""
-
-
-@dataclass
-class VirtualClock:
-    """The time of the event that is being handled, in seconds since 1970 (UTC)."""
-
-    now: float = _START
-
-    def __call__(self) -> float:
-        """Return the virtual time."""
-        return self.now
-
-
-@dataclass(frozen=True)
-class Made:
-    """A result that a host delivered."""
-
-    assignment: int
-    seed: int
-    digest: str
-    lie: bool
-    seconds: float
-    """That the host was busy with it."""
-    steps: int = 0
-    in_window: bool = True
-    """Whether it was finished in the hours in which it was begun."""
-    had_shards: bool = False
-    """Whether the host had the unit's shards from earlier units."""
-
-
-@dataclass
-class SimulatedHost:
-    """A PC under one name."""
-
-    number: int
-    plan: HostPlan
-    fingerprint: str
-    joined_at: float
-    member: Member | None
-    runtime: Runtime
-    presence: Presence
-    sequence: int = 0
-    in_hand: list[int] = field(default_factory=list)
-    ready: list[tuple[Report, bytes | None]] = field(default_factory=list)
-    """Reports to send with the next request, with their deltas."""
-    made: list[Made] = field(default_factory=list)
-    ticket: int = 0
-    """Of its next event; earlier ones are void."""
-    waits: bool = False
-    waiting_since: float | None = None
-    waiting_for_unit: float = 0.0
-    """Seconds up to now, over all requests that got none."""
-    waited_seconds: float = 0.0
-    waits_for_units: list[float] = field(default_factory=list)
-    """Seconds that it waited for each unit that it got, while its PC was on and free."""
-    busy_seconds: float = 0.0
-    caught_after: int | None = None
-    """Results that it had delivered when it was first convicted or banned."""
-    banned: bool = False
-    bans: int = 0
-    proven_at: float | None = None
-    failed: int = 0
-    unanswered: int = 0
-    """Requests in a row that reached no coordinator."""
-    refused: set[int] = field(default_factory=set)
-    """Assignments whose results were refused because they came too late."""
-    has_record: bool = False
-    """Whether it was given the record that hosts are to start with."""
-    shards: set[int] = field(default_factory=set)
-    """First shards of the units that it was given; it keeps all."""
-
-    def learn(self, verdict: Verdict) -> None:
-        """Note what became of an earlier result."""
-        wrong = verdict == Verdict.INVALID
-        if wrong and self.caught_after is None:
-            self.caught_after = len(self.made)
-        if self.member is not None:
-            self.member.valid = 0 if wrong else self.member.valid + 1
-
-    @property
-    def eager(self) -> bool:
-        """Whether it asks all the time: a trusted host, and one whose lies take no time."""
-        return self.plan.trusted or self.plan.instant
-
-
-class _LoudLog(logging.Handler):
-    """Keeps what the background jobs log as errors: in a simulation they are defects."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.errors: list[BaseException] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info and record.exc_info[1] is not None:
-            self.errors.append(record.exc_info[1])
-
-
-class _NoSigner(CryptoSigner):
-    """Signs with zeros: simulated hosts check no signature, and real ones take time."""
-
-    def sign(self, payload: bytes) -> Signature:  # noqa: ARG002 - the interface's argument
-        return Signature(self.public_key.keyid, "00" * 64)
-
-
-class _CheapKey(OnlineKeys):
-    """One key that signs for nothing."""
-
-    def __init__(self, seed: bytes) -> None:
-        private = Ed25519PrivateKey.from_private_bytes(seed)
-        self._key = SigningKey(private)
-        self._key.signer = _NoSigner(private, self._key.signer.public_key)
-
-    def all(self) -> list[SigningKey]:
-        return [self._key]
-
-    def newest(self) -> SigningKey:
-        return self._key
-
-    def of(self, public: str) -> SigningKey:  # noqa: ARG002 - the interface's argument
-        return self._key
 
 
 @contextmanager
@@ -265,26 +110,8 @@ class Fleet:
     def __init__(self, folder: Path, settings: Settings, database: str = "") -> None:
         self.settings = settings
         self.generator = np.random.default_rng(settings.seed)
-        self.clock = VirtualClock()
-        self.deps = Deps(
-            clock=self.clock,
-            random_bytes=self.generator.bytes,
-            secret=self.generator.bytes(32),
-            online_keys=_CheapKey(self.generator.bytes(32)),
-            blobs=LocalBlobs(folder),
-        )
-        place = database or folder / "store.sqlite"
-        migrate(place)
-        self.store, self._jobs_store = (Store(place) for _ in range(2))
-        with self.store.read() as tx:
-            used = bool(tx.projects.names())
-        if used:
-            self.store.close()
-            self._jobs_store.close()
-            raise InputError("There are projects in that database: give an empty one.")
-        self._jobs = Jobs(self._jobs_store, self.deps)
-        self._log = _LoudLog()
-        logging.getLogger("pleb_coordinator").addHandler(self._log)
+        self._coordinator = SimulatedCoordinator(folder, self.generator.bytes, database)
+        self.clock = self._coordinator.clock
         small = SmallProject(
             "simulated",
             settings.round,
@@ -308,7 +135,7 @@ class Fleet:
             settings.verification.tolerance,
             settings.verification.tolerance_ceiling,
             settings.round.units,
-            _START + settings.calm_share * settings.hours * 3600,
+            START + settings.calm_share * settings.hours * 3600,
         )
         self.hosts: list[SimulatedHost] = []
         self.requests = 0
@@ -320,16 +147,17 @@ class Fleet:
         self._eager: list[int] = []
         self._by_row: dict[str, SimulatedHost] = {}
         for plan in make_hosts(settings.fleet, self.generator):
-            self._at(_START + plan.joins_at, "join", plan)
-        self._at(_START + _SURVEY_SECONDS, "survey", None)
-        self._at(_START + _RECORDS_SECONDS, "records", settings.fleet.record)
-        self._run_jobs_at(_START)
+            self._at(START + plan.joins_at, "join", plan)
+        self._at(START + _SURVEY_SECONDS, "survey", None)
+        self._at(START + _RECORDS_SECONDS, "records", settings.fleet.record)
+        for number, (at, age) in enumerate(settings.restores):
+            self._at(START + 3600 * (at - age), "backup", f"backup-{number}")
+            self._at(START + 3600 * at, "restore", f"backup-{number}")
+        self._run_jobs_at(START)
 
     def close(self) -> None:
         """Close the store."""
-        logging.getLogger("pleb_coordinator").removeHandler(self._log)
-        self.store.close()
-        self._jobs_store.close()
+        self._coordinator.close()
 
     def run(self) -> None:
         """Let the fleet work for as long as the settings say.
@@ -337,31 +165,50 @@ class Fleet:
         Raises:
             Exception: what a background job has raised.
         """
-        end = _START + self.settings.hours * 3600
+        end = START + self.settings.hours * 3600
         while self._events and self._events[0][0] <= end:
             at, _, what, who, ticket = heapq.heappop(self._events)
             self.clock.now = at
-            match what:
-                case "join":
-                    self._join(who)
-                case "request" if ticket == who.ticket and self._is_down():
-                    self._try_again(who)
-                case "request" if ticket == who.ticket:
-                    self._request(who)
-                case "jobs" if at == self._jobs_at and self._is_down():
-                    self._run_jobs_again_at(at + _RESTART_SECONDS)
-                case "jobs" if at == self._jobs_at:
-                    self._run_jobs()
-                case "records":
-                    self._give_records(who)
-                case "survey":
-                    self.survey()
-                    self._give_records(self.settings.fleet.record)
-                    self._at(at + _SURVEY_SECONDS, "survey", None)
-                case _:
-                    pass  # an event that a later one has replaced
+            if what != "request" or ticket == who.ticket:  # else a later event has replaced it
+                self._happen(what, who)
         self.clock.now = end
         self.survey()
+
+    def _happen(self, what: str, who: Any) -> None:
+        now = self.clock.now
+        match what:
+            case "join":
+                self._join(who)
+            case "request" if self._is_down():
+                self._try_again(who)
+            case "request":
+                self._request(who)
+            case "jobs" if now == self._jobs_at and self._is_down():
+                self._run_jobs_again_at(now + _RESTART_SECONDS)
+            case "jobs" if now == self._jobs_at:
+                self._run_jobs()
+            case "records":
+                self._give_records(who)
+            case "backup":
+                self._coordinator.back_up(who)
+            case "restore":
+                self._restore(who)
+            case "survey":
+                self.survey()
+                self._give_records(self.settings.fleet.record)
+                self._at(now + _SURVEY_SECONDS, "survey", None)
+            case _:
+                pass  # jobs that will run earlier
+
+    @property
+    def store(self) -> Store:
+        """The coordinator's rows."""
+        return self._coordinator.store
+
+    @property
+    def deps(self) -> Deps:
+        """What the coordinator's steps need."""
+        return self._coordinator.deps
 
     @property
     def project(self) -> Project:
@@ -372,7 +219,7 @@ class Fleet:
     @property
     def seconds(self) -> float:
         """Virtual time since the start."""
-        return self.clock.now - _START
+        return self.clock.now - START
 
     def _is_down(self) -> bool:
         hours = self.seconds / 3600
@@ -447,9 +294,15 @@ class Fleet:
         )
         own = np.random.default_rng((self.settings.seed, 2, number))
         presence = Presence(plan.habits, own, now)
-        host = SimulatedHost(number, plan, fingerprint_of(key), now, member, runtime, presence)
+        host = SimulatedHost(number, plan, key, now, member, runtime, presence)
         self.hosts.append(host)
         self._by_row[host.fingerprint] = host
+        self._enrol(host)
+        self._request_at(host, now + self.generator.uniform(0, 1))
+
+    def _enrol(self, host: SimulatedHost) -> None:
+        """Let the coordinator know a host."""
+        plan, now = host.plan, int(self.clock.now)
         with self.store.write(durable=False) as tx:
             invite = None
             if plan.trusted:
@@ -457,15 +310,16 @@ class Fleet:
             request = EnrolRequest(
                 protocols=[1],
                 project="simulated",
-                host_key=key,
-                account_key=digest_of(f"{plan.account}/{number if member else 0}".encode()),
+                host_key=host.key,
+                account_key=digest_of(
+                    f"{plan.account}/{host.number if host.member else 0}".encode()
+                ),
                 invite=invite,
                 agent=_AGENT,
-                issued_at=int(now),
-                expires_at=int(now) + 60,
+                issued_at=now,
+                expires_at=now + 60,
             )
             enrol(tx, self.deps, tx.projects.find("simulated"), request, plan.network)
-        self._request_at(host, now + self.generator.uniform(0, 1))
 
     def _request(self, host: SimulatedHost) -> None:
         """Send the host's reports and ask for a unit; refuse a banned host, as `api.work` does."""
@@ -485,7 +339,7 @@ class Fleet:
             reports.append(report)
             if data is not None:
                 attached.append(data)
-        host.ready = []
+        sent, host.ready = host.ready, []
         now = int(self.clock.now)
         request = WorkRequest(
             protocols=[1],
@@ -509,8 +363,13 @@ class Fleet:
             with self.store.write(durable=False) as tx:
                 answered = None if self._is_banned(tx, host) else serve(tx, self.deps, asked)
         except Refusal as refusal:
-            message = f"Host {host.number} was refused: {refusal}"
-            raise RuntimeError(message) from refusal
+            if refusal.code is not RefusalCode.UNKNOWN_HOST or not self.settings.restores:
+                message = f"Host {host.number} was refused: {refusal}"
+                raise RuntimeError(message) from refusal
+            host.ready = sent
+            self._enrol(host)  # it joined after the backup
+            self._request_at(host, self.clock.now + 1.0)
+            return
         if answered is None:
             self._ban(host)
         else:
@@ -536,9 +395,7 @@ class Fleet:
         """Learn verdicts, and begin with a unit or wait for one."""
         for told in answered.verdicts:
             host.learn(told.verdict)
-        for receipt in answered.receipts:
-            if receipt.code == RefusalCode.LEASE_EXPIRED:
-                host.refused.add(receipt.assignment)
+        host.take_receipts(answered.receipts)
         if reported:
             self._run_jobs_at(self.clock.now + _JOBS_SECONDS)
         for manifest in answered.manifests:
@@ -564,7 +421,7 @@ class Fleet:
 
     def _give_records(self, record: int) -> None:
         """Let those who joined at the start be as if they had worked for long, once calibrated."""
-        started = _START + self.settings.fleet.join_seconds + _RECORDS_SECONDS
+        started = START + self.settings.fleet.join_seconds + _RECORDS_SECONDS
         with self.store.write(durable=False) as tx:
             for host, row in self.rows() if record else ():
                 is_old = not host.plan.trusted and host.joined_at <= started
@@ -579,11 +436,35 @@ class Fleet:
 
     def _run_jobs(self) -> None:
         self._jobs_at = float("inf")
-        until = self._jobs.run_due()
-        if self._log.errors:
-            raise self._log.errors[0]
+        until = self._coordinator.run_jobs()
         self._run_jobs_at(max(until, self.clock.now + _JOBS_SECONDS))
         self._wake_for_news()
+
+    def _restore(self, name: str) -> None:
+        """Let the coordinator go on from a backup; hosts have done more than it knows."""
+        self._coordinator.restore(name)
+        if self.settings.trains:
+            self._versions.clear()
+        ids = {host.number: row.id for host, row in self.rows()}
+        with self.store.read() as tx:
+            for host in self.hosts:
+                unsent = {report.assignment for report, _ in host.ready}
+                known = {
+                    made.assignment
+                    for made in host.made
+                    if self._is_known(tx, ids.get(host.number), made)
+                }
+                host.undo({made.assignment for made in host.made} - unsent - known)
+        self._newest_work = 0.0
+        self._run_jobs_again_at(self.clock.now)
+
+    def _is_known(self, tx: Transaction, host: int | None, made: Made) -> bool:
+        """Whether the coordinator has a result of that host."""
+        try:
+            row = tx.assignments.get(self.deps.numbers.row(made.assignment))
+        except Refusal:
+            return False
+        return row.host == host and row.digest == made.digest
 
     def _wake_for_news(self) -> None:
         """Serve some of the waiting hosts again, if work was added since this was done last."""

@@ -14,7 +14,8 @@ from pleb_shared.protocol.messages import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pleb_coordinator.simulation.fleet import Fleet, SimulatedHost
+    from pleb_coordinator.simulation.fleet import Fleet
+    from pleb_coordinator.simulation.simulated_host import SimulatedHost
 
 __all__ = ["Throughput", "round_ratio", "throughput_of"]
 
@@ -36,6 +37,8 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     """Median of the seconds that free PCs waited for a unit."""
     lost_units: int
     """Finished results that were refused because they came too late."""
+    undone_units: int
+    """Finished results that a restored coordinator did not know, or whose assignment it did not."""
     late_units: int
     """Finished first tries that earned credit, but were too late for their version."""
     in_window: float
@@ -101,6 +104,7 @@ def throughput_of(fleet: Fleet, from_hours: float) -> Throughput:
         waited=_waited(fleet.hosts, fleet.clock.now),
         wait_p50_s=statistics.median(wait for host in fleet.hosts for wait in host.waits_for_units),
         lost_units=sum(len(host.refused) for host in fleet.hosts),
+        undone_units=sum(host.undone for host in fleet.hosts),
         late_units=late,
         in_window=_in_window(fleet.hosts),
         results=len(rows),
