@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -29,6 +31,7 @@ __all__ = ["START", "SimulatedCoordinator", "VirtualClock"]
 
 START: Final = 1_800_000_000.0
 """When a simulation begins."""
+_FILES: Final = ("blobs", "deltas")
 
 
 @dataclass
@@ -132,20 +135,26 @@ class SimulatedCoordinator:
         return until
 
     def back_up(self, name: str) -> None:
-        """Keep a copy of all rows as they are; blobs only come, so they need none."""
+        """Keep all rows and files as they are."""
+        kept = self._folder / name
+        for files in _FILES:
+            shutil.copytree(self._folder / files, kept / files, copy_function=os.link)
         with (
             closing(sqlite3.connect(self._file())) as rows,
-            closing(sqlite3.connect(self._folder / name)) as copy,
+            closing(sqlite3.connect(kept / "store.sqlite")) as copy,
         ):
             rows.backup(copy)
 
     def restore(self, name: str) -> None:
-        """Go on with that copy's rows, as after `pleb-coordinator restore`."""
-        file = self._file()
+        """Go on with what was kept, as after `pleb-coordinator restore`."""
+        file, kept = self._file(), self._folder / name
         self._close_stores()
         for path in self._folder.glob(f"{file.name}*"):
             path.unlink()
-        (self._folder / name).rename(file)
+        (kept / "store.sqlite").rename(file)
+        for files in _FILES:
+            shutil.rmtree(self._folder / files)
+            (kept / files).rename(self._folder / files)
         self.deps = replace(self.deps)  # without what the process remembered
         self._open()
         with self.store.write() as tx:

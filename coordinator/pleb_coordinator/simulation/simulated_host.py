@@ -83,10 +83,11 @@ class SimulatedHost:
 
     def take_receipts(self, receipts: Iterable[Receipt]) -> None:
         """Note which results were refused."""
-        by_code = {receipt.assignment: receipt.code for receipt in receipts}
-        late = {one for one, code in by_code.items() if code == RefusalCode.LEASE_EXPIRED}
-        self.refused |= late
-        self.undo({one for one, code in by_code.items() if code == RefusalCode.UNKNOWN_ASSIGNMENT})
+        for receipt in receipts:
+            if receipt.code == RefusalCode.LEASE_EXPIRED:
+                self.refused.add(receipt.assignment)
+            elif receipt.code == RefusalCode.UNKNOWN_ASSIGNMENT:
+                self.undo([receipt.assignment])
 
     def learn(self, verdict: Verdict) -> None:
         """Note what became of an earlier result."""
