@@ -118,7 +118,8 @@ def test_a_long_pause_gives_the_memory_back_and_loses_nothing(workers: WarmWorke
         await worker.resume()
         seen = len(running.progress)
         assert await running.digest() == undisturbed_digest(job)
-        assert running.progress[seen].steps_done > at_pause
+        # steps from just before the pause may be reported late; during it nothing is computed
+        assert at_pause < running.progress[seen].steps_done <= at_pause + 50
 
     workers.run(story, IMPATIENT)
 

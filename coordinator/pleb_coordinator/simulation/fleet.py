@@ -4,7 +4,7 @@
     request  a host reports what it has finished, and asks for a unit
     jobs     the background jobs do all that is due
     survey   hosts' standing is noted, for `figures`
-    backup   the coordinator's rows are kept
+    backup   the coordinator's rows and files are kept
     restore  it goes on with those
 
 A host that gets nothing waits, as with a long poll: it is served again when there is new work, and
