@@ -12,7 +12,7 @@ from pleb_coordinator.api.status import read_status
 from pleb_coordinator.core.reputation import standing_of
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_coordinator.home.config import Retention
-from pleb_coordinator.jobs.loop import RARE_SECONDS, Jobs
+from pleb_coordinator.jobs.loop import RARE_SECONDS, RETENTION_SECONDS, Jobs
 from pleb_coordinator.steps import retain
 from pleb_coordinator.store.background import CLAIM_SECONDS
 from pleb_shared.errors import Refusal
@@ -101,6 +101,30 @@ def test_old_rounds_keep_what_made_the_model_and_nothing_else(tmp_path):
         canonical = f"{where} AND canonical IS NOT NULL AND kind <> 'calibrate'"
         assert count(world, "assignments", kept) == count(world, "units", canonical)
     advance(world, LIMITS.version_lag + 5, world.anna, world.trusted)
+
+
+def test_rounds_that_close_faster_than_batches_go_are_not_left_behind(tmp_path):
+    rounds = 11
+    world = trained(tmp_path, LIMITS.version_lag + rounds)
+    world.clock.now += 31 * DAY
+    Jobs(world.store, world.deps).run_due()
+    assert count(world, "rounds", "retired_at IS NOT NULL") == 8, "a batch"
+    world.clock.now += RETENTION_SECONDS
+    Jobs(world.store, world.deps).run_due()
+    assert count(world, "rounds", "retired_at IS NOT NULL") == rounds
+
+
+def test_a_round_with_more_copies_than_a_batch_takes_several(tmp_path, monkeypatch):
+    monkeypatch.setattr(retain, "_ROWS", 1)
+    world = trained(tmp_path, LIMITS.version_lag + 4, audit_rate=1.0)
+    world.clock.now += 31 * DAY
+    jobs = Jobs(world.store, world.deps)
+    jobs.run_due()
+    swept = count(world, "rounds", "swept_at IS NOT NULL")
+    retired = count(world, "rounds", "retired_at IS NOT NULL")
+    assert retired < swept
+    jobs.retain()
+    assert count(world, "rounds", "retired_at IS NOT NULL") == swept
 
 
 def test_a_host_that_has_gone_leaves_its_credit_to_its_account(tmp_path):
@@ -206,7 +230,7 @@ def test_nothing_goes_if_the_operator_says_so(tmp_path):
         project = tx.projects.find("tiny")
         assert retain.find_events(tx, world.deps, None) is None
         for find in (
-            retain.find_round,
+            retain.find_rounds,
             retain.find_hosts,
             retain.find_runtimes,
             retain.find_classes,

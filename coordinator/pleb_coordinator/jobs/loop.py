@@ -166,7 +166,7 @@ RETENTION: Final[Sequence[tuple[float, Sequence[Sequence[AnyJob]], Sequence[Sequ
         RETENTION_SECONDS,
         [[QuickJob(retain.find_events, retain.remove_events)]],
         [
-            [QuickJob(retain.find_round, retain.retire_round)],
+            [QuickJob(retain.find_rounds, retain.retire_rounds)],
             [QuickJob(retain.find_spent_rounds, retain.remove_rounds)],
             [Job("thin", thin.find, thin.compute, thin.commit)],
         ],

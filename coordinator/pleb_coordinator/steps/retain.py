@@ -35,7 +35,7 @@ __all__ = [
     "find_classes",
     "find_events",
     "find_hosts",
-    "find_round",
+    "find_rounds",
     "find_runtimes",
     "find_spent_rounds",
     "find_uploads",
@@ -47,7 +47,7 @@ __all__ = [
     "remove_rounds",
     "remove_runtimes",
     "remove_uploads",
-    "retire_round",
+    "retire_rounds",
 ]
 
 _DAY_SECONDS: Final = 86_400.0
@@ -88,16 +88,24 @@ def remove_uploads(tx: Transaction, _: Deps, tokens: Sequence[str]) -> None:
         tx.uploads.remove(token)
 
 
-def find_round(tx: Transaction, deps: Deps, project: Project) -> Round | None:
-    """Return the oldest round that is older than the history that is kept, or None."""
-    return tx.retention.unretired_round(project.id, _before(deps, deps.retention.history_days))
+def find_rounds(tx: Transaction, deps: Deps, project: Project) -> list[Round] | None:
+    """Return the oldest rounds that are older than the history that is kept, or None."""
+    before = _before(deps, deps.retention.history_days)
+    return tx.retention.unretired_rounds(project.id, before, _ROUNDS) or None
 
 
-def retire_round(tx: Transaction, deps: Deps, row: Round) -> None:
-    """Remove results of the round that did not count; at the end, note that it is done."""
-    copies = tx.retention.copies_of(row, _ROWS)
-    _remove_assignments(tx, deps, copies)
-    if len(copies) < _ROWS:
+def retire_rounds(tx: Transaction, deps: Deps, rounds: Sequence[Round]) -> None:
+    """Remove results of the rounds that did not count; note of which all are gone.
+
+    Several rounds at once, or those of a fast project would become ever more.
+    """
+    left = _ROWS
+    for row in rounds:
+        copies = tx.retention.copies_of(row, left)
+        _remove_assignments(tx, deps, copies)
+        left -= len(copies)
+        if not left:
+            return  # there may be more
         tx.retention.set_retired(row, deps.clock())
 
 
@@ -176,7 +184,7 @@ def remove_calibrations(tx: Transaction, deps: Deps, assignments: Sequence[int])
     _remove_assignments(tx, deps, assignments)
 
 
-def _before(deps: Deps, days: int) -> float:
+def _before(deps: Deps, days: float) -> float:
     """Return the time so many days ago; 0 days: what is kept is kept for ever."""
     return deps.clock() - days * _DAY_SECONDS if days else float("-inf")
 

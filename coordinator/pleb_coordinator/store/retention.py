@@ -30,15 +30,16 @@ class Retention(TableGroup):
         """Remove events."""
         self._db.execute_each(sql.REMOVE_EVENT, ({"seq": seq} for seq in events))
 
-    def unretired_round(self, project: int, before: float) -> Round | None:
-        """Return the oldest round that was swept, closed before that time and is not retired.
+    def unretired_rounds(self, project: int, before: float, limit: int) -> list[Round]:
+        """Return the oldest rounds that were swept, closed before that time and are not retired.
 
-        One with a case that a trusted host has still to look at is left out.
+        Those with a case that a trusted host has still to look at are left out.
         """
         cases = self.cases(project)
-        rows = self._db.execute(sql.UNRETIRED, project=project, before=before, limit=len(cases) + 1)
+        most = len(cases) + limit
+        rows = self._db.execute(sql.UNRETIRED, project=project, before=before, limit=most)
         rounds = _ROUND.all(rows)
-        return next((row for row in rounds if (row.epoch, row.version) not in cases), None)
+        return [row for row in rounds if (row.epoch, row.version) not in cases][:limit]
 
     def copies_of(self, row: Round, limit: int) -> list[int]:
         """Return the round's assignments whose result is not the one that counts."""
