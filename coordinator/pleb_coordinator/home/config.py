@@ -47,6 +47,7 @@ MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 Bytes = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+Days = Annotated[float, msgspec.Meta(ge=0, le=1_000_000_000)]
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Networks:
 class Retention:
     """What is kept of what has served its purpose; 0: everything, for ever."""
 
-    history_days: Count = 30
+    history_days: Days = 30
     """Events, and results that did not count, of closed rounds."""
     host_days: Count = 180
     """Hosts since they were last seen; their account keeps its credit."""
@@ -251,7 +252,7 @@ own_unproven_hosts = {config.networks.own_unproven_hosts}
 
 [retention]
 # What is kept for how long; 0 keeps it for ever. First days, after which rows are removed.
-# Events, and results that did not count (`unit show` explains them until then).
+# Events, and results that did not count (`unit show` explains them until then); 0.25 is 6 hours.
 history_days = {config.retention.history_days}
 # PCs that have not been seen: their account keeps its credit. Those that never did anything go
 # sooner, and so do calibrations that are not needed.

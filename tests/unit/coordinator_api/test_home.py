@@ -37,7 +37,7 @@ def test_what_is_written_is_read(tmp_path):
         url='https://a"b\\c.example',
         port=0,
         networks=networks,
-        retention=Retention(1, 0, 3),
+        retention=Retention(0.25, 0, 3),
     )
     file = tmp_path / "coordinator.toml"
     file.write_text(config_text(config))
