@@ -7,6 +7,7 @@ BIN = $(VENV)/bin
 SOAK_MINUTES ?= 30
 SOAK_CASES ?= 500
 SOAK_KILLS ?= 400
+SOAK_AGENTS ?= 500
 
 # Results and timings repeat on one thread; more threads than cores only slow the tests down.
 ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMEXPR_NUM_THREADS=1
@@ -35,9 +36,10 @@ help:
 	@echo "make coverage     the tests with branch coverage"
 	@echo "make bench        each benchmark, about a minute each"
 	@echo "make soak         fuzzes every reader of strangers' bytes, kills and starves coordinators,"
-	@echo "                  then repeats the end-to-end tests"
+	@echo "                  lets a fleet send for long, then repeats the end-to-end tests"
 	@echo "                  (SOAK_CASES=500 of each operator, SOAK_RUNS=N inputs of each reader,"
-	@echo "                  SOAK_KILLS=400 of a coordinator on each store, SOAK_MINUTES=30 of the tests)"
+	@echo "                  SOAK_KILLS=400 of a coordinator on each store, SOAK_AGENTS=500 in the fleet,"
+	@echo "                  SOAK_MINUTES=30 of its traffic and of the tests)"
 	@echo "make setup        only build the environment"
 	@echo "make clean        remove what was built and cached; distclean: the environment too"
 	@echo
@@ -91,6 +93,7 @@ soak: $(VENV)/.stamp-dev
 	$(BIN)/python -m tests.soak.operators --cases $(SOAK_CASES)
 	$(BIN)/python -m tests.soak --keep $(if $(SOAK_RUNS),--runs $(SOAK_RUNS))
 	$(ONE_THREAD) $(BIN)/python -m tests.soak.faults --kills $(SOAK_KILLS)
+	$(ONE_THREAD) $(BIN)/python -m tests.soak.traffic --agents $(SOAK_AGENTS) --minutes $(SOAK_MINUTES)
 	@end=$$(($$(date +%s) + 60 * $(SOAK_MINUTES))); while [ $$(date +%s) -lt $$end ]; do \
 		$(PYTEST) -m e2e --exitfirst --quiet || exit 1; \
 	done

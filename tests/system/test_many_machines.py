@@ -35,9 +35,10 @@ from tests.postgres import free_port, shared_postgres
 from tests.s3_server import KEYS, Fault, FaultyProxy, shared_s3
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
+    from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.protocol.messages import WorkReply, WorkRequest
     from pleb_shared.protocol.report import Report
     from tests.integration.steps_world import Volunteer
@@ -278,24 +279,33 @@ def test_one_machine_after_the_other_is_killed(
     check(world, set().union(*(host.accepted for host in hosts)))
 
 
+def check_accepted(tx: Transaction, accepted: Iterable[int], used: Collection[int]) -> None:
+    """Every accepted result has been taken up; if its unit is in a version, so is its result.
+
+    `used`: the results that are in a version.
+    """
+    for assignment in accepted:
+        row = tx.assignments.get(assignment)
+        assert row.state not in {
+            AssignmentState.UNSENT,
+            AssignmentState.LEASED,
+            AssignmentState.UPLOADING,
+            AssignmentState.EXPIRED,
+        }, f"{assignment} was accepted, and is {row.state}"
+        unit = tx.units.get(row.unit)
+        if unit.state == UnitState.APPLIED:
+            assert unit.canonical in used, "an applied unit is in no version"
+
+
 def check(world: World, accepted: set[int]) -> None:
     """Every accepted result is where it belongs: in one version, or known not to be in one."""
     with world.store.read() as tx:
         project = tx.projects.find("tiny")
         history = tx.versions.history(project.id, 0, after=-1, limit=1_000_000)
-        used = [entry.assignment for version in history for entry in version.inputs]
-        assert len(used) == len(set(used)), "a result is in two versions"
-        for assignment in accepted:
-            row = tx.assignments.get(assignment)
-            assert row.state not in {
-                AssignmentState.UNSENT,
-                AssignmentState.LEASED,
-                AssignmentState.UPLOADING,
-                AssignmentState.EXPIRED,
-            }, f"{assignment} was accepted, and is {row.state}"
-            unit = tx.units.get(row.unit)
-            if unit.state == UnitState.APPLIED:
-                assert unit.canonical in used, "an applied unit is in no version"
+        inputs = [entry.assignment for version in history for entry in version.inputs]
+        used = set(inputs)
+        assert len(inputs) == len(used), "a result is in two versions"
+        check_accepted(tx, accepted, used)
         for version in range(project.version):
             for unit in tx.units.of_round(project.id, 0, version, {UnitState.APPLIED}):
                 assert unit.canonical in used

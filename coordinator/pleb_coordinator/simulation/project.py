@@ -40,6 +40,8 @@ from pleb_shared.protocol.signing import SigningKey, sign_payload
 from pleb_shared.tensors.layout import save_tensors, version_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pleb_coordinator.core.records import Project
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Store
@@ -65,6 +67,7 @@ class SmallProject:
     local_steps: int = 100
     lease_seconds: float = 3600.0
     shards: int = 64
+    parameters: Sequence[TensorSpec] = field(default_factory=lambda: PARAMETERS)
     lifetime_seconds: int = 86_400
     """Of the delegation to the online key."""
 
@@ -96,12 +99,13 @@ def publish_small(store: Store, deps: Deps, small: SmallProject) -> Project:
 def _metadata(deps: Deps, small: SmallProject, root: SigningKey) -> ProjectMetadata:
     version = {
         spec.name: np.random.default_rng(0).normal(size=spec.shape).astype(np.float32)
-        for spec in PARAMETERS
+        for spec in small.parameters
     }
     initial = stored(deps.blobs, save_tensors(version))
-    model = ModelSpec(parameters=PARAMETERS, buffers=[], initial=initial, initial_digest="0" * 64)
+    parameters = list(small.parameters)
+    model = ModelSpec(parameters=parameters, buffers=[], initial=initial, initial_digest="0" * 64)
     model = msgspec.structs.replace(model, initial_digest=version_digest(version, model))
-    graph = stored(deps.blobs, _graph())
+    graph = stored(deps.blobs, _graph(parameters))
     now = int(deps.clock())
     return ProjectMetadata(
         protocol=1,
@@ -150,11 +154,11 @@ def _shard_list(deps: Deps, count: int) -> bytes:
     return strict_json.encode(ShardList(train=shards, holdout=[]))
 
 
-def _graph() -> bytes:
+def _graph(parameters: list[TensorSpec]) -> bytes:
     return strict_json.encode(
         Graph(
             format=1,
-            parameters=PARAMETERS,
+            parameters=parameters,
             buffers=[],
             inputs=[InputSpec(name="x", dtype="float32", shape=[4, _FEATURES])],
             nodes=[
