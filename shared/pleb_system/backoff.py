@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 __all__ = ["BACKOFF", "Backoff", "Restarts"]
 
@@ -40,20 +41,29 @@ class Backoff:
 
 BACKOFF = Backoff()
 
+_READY_FAILURES: Final = 3
+"""As so many failures in a row counts, at most, a process that ended soon but had been ready."""
+
 
 class Restarts:
-    """When a process that ended is started again: at once after a steady run, else ever later."""
+    """When a process that ended is started again: at once after a steady run, else ever later.
+
+    One that had been ready is able to start, and its users wait for it: however often it was
+    killed, it is back soon.
+    """
 
     def __init__(self, backoff: Backoff, steady_seconds: float = 60.0) -> None:
         self._backoff = backoff
         self._steady_seconds = steady_seconds
         self._failures = 0
 
-    def delay_seconds(self, lived_seconds: float) -> float:
+    def delay_seconds(self, lived_seconds: float, *, was_ready: bool = False) -> float:
         """Return the wait before the next start of a process that ran for `lived_seconds`."""
         if lived_seconds >= self._steady_seconds:
             self._failures = 0
             return 0.0
         self._failures += 1
+        if was_ready:
+            self._failures = min(self._failures, _READY_FAILURES)
         # No jitter: one parent restarts one child, no other parent restarts at the same moment.
         return self._backoff.delay_seconds(self._failures, draw=1.0)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from pleb_system.backoff import Backoff, Restarts
 from pleb_system.leash import leashed
 from pleb_system.processes import stop_processes
+from pleb_system.ready import ReadyPipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,17 +28,22 @@ _POLL_SECONDS: Final = 0.1
 
 @dataclass
 class Child:
-    """A process that must run. `quiet`: what it prints is dropped, as it has a log of its own."""
+    """A process that must run. `quiet`: what it prints is dropped, as it has a log of its own.
+
+    `says_ready`: it takes the option of `pleb_system.ready`.
+    """
 
     name: str
     command: list[str]
     pass_fds: Sequence[int] = ()
     quiet: bool = False
+    says_ready: bool = False
     restarts: Restarts = field(default_factory=lambda: Restarts(_RESTART))
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     start_at: float | None = None
     """When it is started again, after its end."""
+    _ready: ReadyPipe | None = None
 
     @property
     def pid(self) -> int | None:
@@ -46,13 +52,32 @@ class Child:
 
     def start(self, now: float) -> None:
         """Start it, on a leash: it ends when this process does."""
+        command, passed = self.command, self.pass_fds
+        if self.says_ready:
+            self._ready = ReadyPipe()
+            command = [*command, *self._ready.arguments]
+            passed = (*passed, self._ready.descriptor)
         self.process = subprocess.Popen(
-            leashed(self.command),
+            leashed(command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL if self.quiet else None,
-            pass_fds=self.pass_fds,
+            pass_fds=passed,
         )
+        if self._ready is not None:
+            self._ready.hand_over()
         self.started_at, self.start_at = now, None
+
+    def plan_restart(self, now: float) -> float:
+        """Set when it is started again, as it has ended; return in how many seconds that is."""
+        was_ready = self.close_pipe()
+        wait = self.restarts.delay_seconds(now - self.started_at, was_ready=was_ready)
+        self.start_at = now + wait
+        return wait
+
+    def close_pipe(self) -> bool:
+        """Listen to it no more; return whether it has said that it is ready."""
+        pipe, self._ready = self._ready, None
+        return pipe is not None and pipe.close()
 
 
 @dataclass
@@ -83,6 +108,8 @@ class Supervisor:
                     call()
         finally:
             stop_processes((c.process for c in self.children if c.process), _STOP_SECONDS)
+            for child in self.children:
+                child.close_pipe()
 
     def _restart_if_ended(self, child: Child) -> None:
         now = self.clock()
@@ -90,8 +117,7 @@ class Supervisor:
             if now >= child.start_at:
                 child.start(now)
         elif child.process is not None and (code := child.process.poll()) is not None:
-            wait = child.restarts.delay_seconds(now - child.started_at)
-            child.start_at = now + wait
+            wait = child.plan_restart(now)
             self.report(
                 f"The {child.name} process ended with code {code}; it restarts in {wait:.1f} s."
             )

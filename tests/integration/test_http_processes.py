@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import httpx
 import psutil
@@ -30,9 +31,11 @@ def cli(*arguments: object) -> list[str]:
 
 
 @contextmanager
-def serving(home: Path, *options: object) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+def serving(
+    home: Path, *options: object, errors: IO[str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
     command = cli("serve", "--home", home, "--port", 0, "--json", *options)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
     assert process.stdout is not None
     try:
         yield process, json.loads(process.stdout.readline())
@@ -50,7 +53,7 @@ def wait_for(what, seconds=15):
 
 
 def get(url: str, path: str = "/health") -> int:
-    return httpx.get(url + path, timeout=10, trust_env=False).status_code
+    return httpx.get(url + path, timeout=60, trust_env=False).status_code
 
 
 def alive(pid: int) -> bool:
@@ -83,6 +86,26 @@ def test_whoever_dies_is_started_again_on_the_same_port(tmp_path):
                 os.kill(pid, signal.SIGKILL)
             assert get(said["url"]) == 200  # the socket outlives the process: the caller waits
             wait_for(lambda: len(psutil.Process(process.pid).children()) == 2)
+
+
+def test_processes_that_work_are_back_soon_however_often_they_are_killed(tmp_path):
+    log = tmp_path / "home" / "logs" / "jobs.jsonl"
+
+    def readiness():
+        return log.exists() and log.read_text().count("The background process is ready")
+
+    with (
+        (tmp_path / "errors").open("w") as errors,
+        serving(tmp_path / "home", errors=errors) as (process, said),
+    ):
+        for times in range(1, 6):
+            assert get(said["url"]) == 200
+            wait_for(lambda: readiness() == times, seconds=60)  # noqa: B023
+            for child in psutil.Process(process.pid).children():
+                child.kill()
+        assert get(said["url"]) == 200
+    waits = re.findall("restarts in ([0-9.]+) s", (tmp_path / "errors").read_text())
+    assert sorted(set(waits)) == ["0.2", "0.4", "0.8"], waits
 
 
 def test_children_end_with_a_killed_parent_and_the_port_is_free_again(tmp_path):

@@ -7,6 +7,7 @@ end every accepted result is where it belongs, and every version recomputes.
 from __future__ import annotations
 
 import http.client
+import re
 import signal
 import subprocess
 import sys
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
 
     import pytest
 
+BACKGROUND_IS_READY: Final = re.compile(r'"time": ([0-9.]+)[^{}]*"The background process is ready"')
+"""A line of its log, also after one that a full disk cut off."""
 DISK_BYTES: Final = 96 * 2**20
 JUMP_SECONDS: Final = 3600.0
 ALL: Final = Retention(versions=0, result_bytes=0, version_bytes=0)
@@ -175,8 +178,12 @@ class Fire:
     proxy: FaultyProxy | None = None
     """Before the bucket; None: files."""
     done: dict[str, int] = field(default_factory=dict)
-    restarts: list[float] = field(default_factory=list)
-    """Seconds from each kill until requests were answered again."""
+    restarts: dict[str, list[float]] = field(default_factory=dict)
+    """Seconds until requests were answered again, by what happened: from a kill, or from when the
+    database accepted connections. Of kills of the background process: until it was ready."""
+    database_seconds: list[float] = field(default_factory=list)
+    """What a database that had crashed took itself until it accepted connections."""
+    background_killed_at: list[float] = field(default_factory=list)
     process: Running | None = None
     network: UnreliableNetwork | None = None
     """Between the hosts and `serve`."""
@@ -191,14 +198,14 @@ class Fire:
         self.process = Running("serve", program, log).start()
         self.answers()
 
-    def answers(self) -> None:
+    def answers(self, path: str = "/health") -> None:
         """Wait until it answers again, as a service manager and its supervisor let it."""
 
         def healthy() -> bool:
             assert self.process is not None
             assert self.process.alive, self.process.tail()
             try:
-                return httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=5).is_success
+                return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=5).is_success
             except httpx.TransportError:
                 return False
 
@@ -215,18 +222,29 @@ class Fire:
         for child in self.process.descendants():
             child.kill()
         self.process.kill()
+        self.background_killed_at.append(time.time())
 
     def kill_everything(self) -> None:
         self.kill_all()
-        began = time.monotonic()
-        self.start()
-        self.restarts.append(time.monotonic() - began)
+        with self.measured("everything killed"):
+            self.start()
+
+    def kill_serve(self) -> None:
+        """kill -9 of the parent alone; its processes end in their own time."""
+        assert self.process is not None
+        self.process.kill()
+        self.background_killed_at.append(time.time())
+        with self.measured("serve killed"):
+            self.start()
 
     def kill_http(self) -> None:
         self._kill("web_app")
+        with self.measured("http killed"):
+            self.answers()
 
     def kill_jobs(self) -> None:
         self._kill("jobs_app")
+        self.background_killed_at.append(time.time())
 
     def _kill(self, part: str) -> None:
         assert self.process is not None
@@ -236,23 +254,43 @@ class Fire:
                     child.kill()
             except psutil.NoSuchProcess:
                 continue
+
+    @contextmanager
+    def measured(self, what: str) -> Iterator[None]:
+        """Measure a restart."""
         began = time.monotonic()
-        self.answers()
-        self.restarts.append(time.monotonic() - began)
+        yield
+        self.restarts.setdefault(what, []).append(time.monotonic() - began)
+
+    def measure_background(self) -> None:
+        """Read from the log when the background process was ready again."""
+        logs = (self.home / "logs").glob("jobs.jsonl*")
+        said = (found for log in logs for found in BACKGROUND_IS_READY.findall(log.read_text()))
+        ready = sorted(map(float, said))
+        kills = self.background_killed_at
+        self.restarts["jobs killed"] = [
+            min(then) - killed
+            for killed, again in zip(kills, [*kills[1:], float("inf")], strict=True)
+            if (then := [at for at in ready if killed < at < again])  # else killed as it started
+        ]
 
     def jump_clock(self) -> None:
         """The clock is an hour ahead or behind for a while, over a restart."""
-        self.kill_all()
         sign = 1 if self.generator.random() < 0.5 else -1
-        self.start(OFFSET + sign * JUMP_SECONDS)
-        time.sleep(1.0)
-        self.kill_all()
-        self.start()
+        for offset in (OFFSET + sign * JUMP_SECONDS, OFFSET):
+            self.kill_all()
+            with self.measured("clock jumped"):
+                self.start(offset)
+            time.sleep(1.0)
 
     def crash_database(self) -> None:
         shared_postgres().stop(signal.SIGQUIT)
         time.sleep(0.5)
+        began = time.monotonic()
         shared_postgres().start()
+        self.database_seconds.append(time.monotonic() - began)
+        with self.measured("database crashed"):
+            self.answers("/ready")
 
     def trouble_bucket(self) -> None:
         assert self.proxy is not None
@@ -287,6 +325,7 @@ class Fire:
         """Let one thing happen."""
         events: dict[str, Callable[[], None]] = {
             "everything killed": self.kill_everything,
+            "serve killed": self.kill_serve,
             "http killed": self.kill_http,
             "jobs killed": self.kill_jobs,
             "clock jumped": self.jump_clock,
@@ -298,7 +337,7 @@ class Fire:
         self.done[name] = self.done.get(name, 0) + 1
 
 
-KILLS: Final = ("everything killed", "http killed", "jobs killed")
+KILLS: Final = ("everything killed", "serve killed", "http killed", "jobs killed")
 EVENTS: Final = {
     "sqlite": (*KILLS, "clock jumped"),
     "postgresql": (*KILLS, "clock jumped", "database crashed", "bucket failed"),
@@ -372,6 +411,7 @@ def under_fire(
                 fire.proxy.faults = []
         assert fire.network is not None
         fire.done |= fire.network.done
+        fire.measure_background()
     return fire
 
 

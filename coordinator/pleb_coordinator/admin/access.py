@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,7 @@ from pleb_system.processes import is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from pleb_coordinator.home.layout import Home
 
@@ -28,6 +30,7 @@ __all__ = [
     "opened",
     "reachable_host",
     "running_server",
+    "store_at",
 ]
 
 _DOCUMENTATION_ADDRESS: Final = ("192.0.2.1", 9)
@@ -36,7 +39,7 @@ _DOCUMENTATION_ADDRESS: Final = ("192.0.2.1", 9)
 
 _DATABASE_SECONDS: Final = 60.0
 """How long a database may take to start: after a power cut it and this machine start together."""
-_RETRY_SECONDS: Final = 0.5
+_RETRY_SECONDS: Final = 0.2
 
 
 @contextlib.contextmanager
@@ -49,29 +52,44 @@ def opened(home: Home, progress: Callable[[str], None] | None = None) -> Iterato
         store.close()
 
 
-def open_store(home: Home, progress: Callable[[str], None] | None = None) -> Store:
-    """Open the home's store; it may be served at the same time.
+def open_store(
+    home: Home,
+    progress: Callable[[str], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Store:
+    """Open the home's store; it may be served at the same time. As `store_at`."""
+    return store_at(store_place(home), progress, stop)
+
+
+def store_at(
+    place: Path | str,
+    progress: Callable[[str], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Store:
+    """Open the store at `place`.
 
     Args:
-        home: the coordinator's folder.
+        place: a file, or the address of a database.
         progress: is told, once, if a database is not up yet, for which a minute is waited; None:
             it must be up now.
+        stop: ends the waiting.
 
     Raises:
         InputError: there is no home, or its store is of another version.
         StoreAwayError: the database cannot be reached.
     """
+    stop = stop or threading.Event()
     end, told = time.monotonic() + _DATABASE_SECONDS, False
     while True:
         try:
-            return Store(store_place(home))
+            return Store(place)
         except StoreAwayError as error:
-            if progress is None or time.monotonic() >= end:
+            if progress is None or stop.is_set() or time.monotonic() >= end:
                 raise
             if not told:
                 progress(f"Waiting up to {_DATABASE_SECONDS:.0f} s. {error}")
                 told = True
-            time.sleep(_RETRY_SECONDS)
+            stop.wait(_RETRY_SECONDS)
 
 
 def now() -> float:

@@ -54,7 +54,7 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
         killed = home.listening_file.exists()
         listening = stack.enter_context(open_socket(config.host, config.port, patient=killed))
         links = _links(home, config, listening.getsockname()[1])
-        store = open_store(home, output.progress)
+        store = open_store(home, output.progress, stop)
         children = _children(home, options, links, listening.fileno())
         deps = deps_of(home, lambda: now() + options.clock_offset, config)
         supervisor = Supervisor(children, stop, output.progress)
@@ -80,7 +80,8 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
 def work(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Run one more background process for a home that `serve` runs on."""
     stop = stop_event()
-    open_store(home, output.progress).close()  # says what is wrong before a process is started
+    # says what is wrong before a process is started
+    open_store(home, output.progress, stop).close()
     name = f"work-{os.getpid()}@{socket.gethostname()}"
     child = _jobs(home, options, name, options.metrics_port)
     supervisor = Supervisor([child], stop, output.progress)
@@ -112,7 +113,7 @@ def _children(
     ]
     metrics_port = read_config(home.config_file).metrics.port
     background = _jobs(home, options, _own_name(home), metrics_port and metrics_port + 1)
-    children = [Child("HTTP", command, pass_fds=(descriptor,)), background]
+    children = [Child("HTTP", command, pass_fds=(descriptor,), says_ready=True), background]
     if options.with_agent:
         words = ("start", "--headless", "--preset", "full", "--priority", "low")
         command = agent_command(home, *words, "--threads", str(options.agent_threads))
@@ -135,7 +136,7 @@ def _jobs(home: Home, options: argparse.Namespace, name: str, metrics_port: int)
         *("--metrics-port", str(metrics_port)),
         *(["--debug"] if options.debug else []),
     ]
-    return Child("background", command)
+    return Child("background", command, says_ready=True)
 
 
 def _announce(home: Home, links: LinkBase, children: list[Child], output: Output) -> None:

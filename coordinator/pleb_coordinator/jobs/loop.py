@@ -195,10 +195,19 @@ def run_jobs(
     *,
     holder: str = "jobs",
     counters: JobCounters | None = None,
+    passed: Callable[[], None] = lambda: None,
 ) -> None:
-    """Work until `stop` is set. `store` belongs to this thread alone; `holder` names it."""
+    """Work until `stop` is set. `store` belongs to this thread alone; `holder` names it.
+
+    `passed` is called whenever all projects have had their turn.
+    """
     jobs = Jobs(
-        store, deps, holder, counters=counters or JobCounters(), timed_seconds=TIMED_SECONDS
+        store,
+        deps,
+        holder,
+        counters=counters or JobCounters(),
+        timed_seconds=TIMED_SECONDS,
+        passed=passed,
     )
     while not stop.is_set():
         try:
@@ -228,6 +237,8 @@ class Jobs:
     timed_seconds: float = 0.0
     """For so long after a search in vain, what time makes due is searched for only if it was known
     to be due by then. Passes follow one another as often as anything changes."""
+    passed: Callable[[], None] = lambda: None
+    """Called whenever all projects have had their turn."""
     seen: int = field(default=-1, init=False)
     """`Store.commits_of_others` when the last pass began."""
     _paused: dict[str, float] = field(default_factory=dict, init=False)
@@ -240,9 +251,6 @@ class Jobs:
 
     _may_hold: bool = field(default=True, init=False)
     """Whether there may be claims that nobody works on: of a killed process, of a failed job."""
-
-    def __post_init__(self) -> None:
-        self._release_left()
 
     def _release_left(self) -> None:
         """Give up claims that nobody works on, or others would wait for them until they expire.
@@ -274,6 +282,7 @@ class Jobs:
             # the store's own jobs and other projects do not depend on what was done for one
             for name in [name for name, at in times.items() if at is None]:
                 times[name] = self._pass(name)
+            self.passed()
         return min(at for at in times.values() if at is not None)
 
     def _pass(self, name: str) -> float | None:

@@ -8,23 +8,29 @@ import logging
 import sys
 import threading
 import time
-from functools import partial
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pleb_coordinator.admin.access import store_at
 from pleb_coordinator.api.job_metrics import job_lines, standing_still
 from pleb_coordinator.api.metrics_server import MetricsServer
 from pleb_coordinator.home.config import read_config, store_place
 from pleb_coordinator.home.layout import Home
 from pleb_coordinator.jobs.loop import JobCounters, run_jobs
-from pleb_coordinator.steps import Deps, deps_of
+from pleb_coordinator.steps import deps_of
 from pleb_coordinator.store.checkpoint import keep_log_short
-from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import PlebError
+from pleb_system.ready import ReadySignal, add_ready_option
 from pleb_system.supervisor import stop_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pleb_coordinator.steps import Deps
+
+_log = logging.getLogger(__name__)
 
 
 def main() -> int:
@@ -40,66 +46,73 @@ def main() -> int:
 
 
 def _work(home: Home, options: argparse.Namespace, stop: threading.Event) -> None:
-    """Build what the loops need, and run them: the first in this thread, each other in its own."""
+    """Build what the loops need, and run them."""
     config = read_config(home.config_file)
     home.start_log("jobs", most_bytes=config.log_bytes, debug=options.debug)
     deps = deps_of(home, lambda: time.time() + options.clock_offset, config)  # noqa: TID251
-    names = [f"{options.name}/{number}" for number in range(options.workers)]
-    place = store_place(home, config)
-    threads = []
-    if isinstance(place, Path):
-        threads.append(threading.Thread(target=keep_log_short, args=(place, stop)))
-    counters = JobCounters()
-    threads += [
-        threading.Thread(target=_loop, args=(place, deps, stop, name, counters))
-        for name in names[1:]
-    ]
+    loops = _Loops(store_place(home, config), deps, stop, ReadySignal(options.ready_to))
 
     def lines() -> Iterator[str]:
-        c = counters
+        c = loops.counters
         return job_lines(options.name, dict(c.done), dict(c.seconds), c.failures, c.passed_at)
 
     with contextlib.ExitStack() as stack:
         if options.metrics_port:
             address = (config.metrics.host, options.metrics_port)
-            fault = partial(_fault, counters)
-            stack.enter_context(MetricsServer(address, lines, fault))
-        _run(place, deps, stop, names[0], counters, threads)
+            stack.enter_context(MetricsServer(address, lines, loops.fault))
+        loops.run([f"{options.name}/{number}" for number in range(options.workers)])
 
 
-def _fault(counters: JobCounters) -> str:
-    return standing_still(counters.passed_at)
+@dataclass
+class _Loops:
+    """The loops of this process; if one fails, all end."""
 
+    place: Path | str
+    deps: Deps
+    stop: threading.Event
+    ready: ReadySignal
+    counters: JobCounters = field(default_factory=JobCounters)
+    _is_ready: bool = False
 
-def _run(
-    place: Path | str,
-    deps: Deps,
-    stop: threading.Event,
-    name: str,
-    counters: JobCounters,
-    threads: list[threading.Thread],
-) -> None:
-    for thread in threads:
-        thread.start()
-    logging.getLogger(__name__).info("The background process has started")
-    try:
-        _loop(place, deps, stop, name, counters)
-    finally:
-        stop.set()
+    def run(self, names: Sequence[str]) -> None:
+        """Run a loop for each name: the first in this thread, each other in its own."""
+        threads = [threading.Thread(target=self._loop, args=(name, _nothing)) for name in names[1:]]
+        if isinstance(self.place, Path):
+            threads.append(threading.Thread(target=keep_log_short, args=(self.place, self.stop)))
         for thread in threads:
-            thread.join()
+            thread.start()
+        _log.info("The background process has started")
+        try:
+            self._loop(names[0], self._passed)
+        finally:
+            self.stop.set()
+            for thread in threads:
+                thread.join()
+
+    def fault(self) -> str:
+        """Return why nothing is done; empty: something is."""
+        return standing_still(self.counters.passed_at)
+
+    def _loop(self, name: str, passed: Callable[[], None]) -> None:
+        """Run one loop on a store of its own."""
+        try:
+            with closing(store_at(self.place, _log.warning, self.stop)) as store:
+                run_jobs(
+                    store, self.deps, self.stop, holder=name, counters=self.counters, passed=passed
+                )
+        finally:
+            self.stop.set()
+
+    def _passed(self) -> None:
+        """Say that this process is ready, once: it has got through what was due."""
+        if not self._is_ready:
+            self._is_ready = True
+            _log.info("The background process is ready")
+            self.ready.say()
 
 
-def _loop(
-    place: Path | str, deps: Deps, stop: threading.Event, name: str, counters: JobCounters
-) -> None:
-    """Run one loop on a store of its own; if it fails, the whole process ends."""
-    store = Store(place)
-    try:
-        run_jobs(store, deps, stop, holder=name, counters=counters)
-    finally:
-        stop.set()
-        store.close()
+def _nothing() -> None:
+    """Only the first loop says that the process is ready."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -110,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=1, help="loops in this process")
     parser.add_argument("--metrics-port", type=int, default=0, help="0: none")
     parser.add_argument("--debug", action="store_true")
+    add_ready_option(parser)
     return parser
 
 

@@ -16,6 +16,7 @@ from pleb_coordinator.home.layout import Home
 from pleb_coordinator.web_app.app import build_app, shifted_clock
 from pleb_coordinator.web_app.server import run_server
 from pleb_shared.errors import PlebError
+from pleb_system.ready import ReadySignal, add_ready_option
 
 
 def main() -> int:
@@ -38,7 +39,7 @@ def main() -> int:
             if config.metrics.port:
                 place = (config.metrics.host, config.metrics.port)
                 stack.enter_context(MetricsServer(place, web.metrics_lines, web.fault))
-            run_server(web, listening, files)
+            run_server(web, listening, files, ReadySignal(options.ready_to))
     except PlebError as error:
         print(f"pleb-coordinator http: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pin", help="SHA-256 of the certificate; turns TLS on")
     parser.add_argument("--clock-offset", type=float, default=0.0)
     parser.add_argument("--debug", action="store_true")
+    add_ready_option(parser)
     return parser
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from pleb_coordinator.admin.access import store_at
 from pleb_coordinator.api.addresses import AddressLimit
 from pleb_coordinator.api.blob_keys import BlobKeys
 from pleb_coordinator.api.clock_watch import ClockWatch
@@ -84,12 +86,14 @@ class WebApp:
 def build_app(
     home: Home, config: CoordinatorConfig, links: LinkBase, clock: Callable[[], float]
 ) -> WebApp:
-    """Return the application on the data directory `home`.
+    """Return the application on the data directory `home`. A database may take a while to start.
 
     Raises:
         InputError: the home lacks its store or keys, or they are of another version.
     """
-    store, for_pages, for_metrics = (Store(store_place(home, config)) for _ in range(3))
+    place = store_place(home, config)
+    store = store_at(place, logging.getLogger(__name__).warning)
+    for_pages, for_metrics = Store(place), Store(place)
     with store.write() as tx:  # `networks.own` may have changed since the last start
         tx.hosts.forget_networks(lambda name: is_renamed(name, config.networks.own_networks))
     deps = deps_of(home, clock, config)

@@ -13,6 +13,7 @@ import uvicorn
 from typing_extensions import override
 
 from pleb_coordinator.web_app.connections import IDLE_SECONDS, BoundedConnection, Connections
+from pleb_system.ready import ReadySignal
 
 if TYPE_CHECKING:
     import socket
@@ -32,10 +33,17 @@ _OTHER_FILES: Final = 256
 class Server(uvicorn.Server):
     """Bounds connections; ends long-polls and event streams before it waits for open requests."""
 
-    def __init__(self, config: uvicorn.Config, web: WebApp, connections: Connections) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        web: WebApp,
+        connections: Connections,
+        ready: ReadySignal | None = None,
+    ) -> None:
         super().__init__(config)
         self._web = web
         self._connections = connections
+        self._ready = ready or ReadySignal(None)
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -53,6 +61,7 @@ class Server(uvicorn.Server):
             for one in sockets or []
         ]
         self.started = True
+        self._ready.say()
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -62,7 +71,10 @@ class Server(uvicorn.Server):
 
 
 def run_server(
-    web: WebApp, listening: socket.socket, certificate: tuple[Path, Path] | None
+    web: WebApp,
+    listening: socket.socket,
+    certificate: tuple[Path, Path] | None,
+    ready: ReadySignal,
 ) -> None:
     """Serve until SIGTERM or SIGINT. `certificate` is the files of certificate and key."""
     uvloop = importlib.util.find_spec("uvloop")  # there is none for Windows
@@ -85,7 +97,7 @@ def run_server(
     # Invalid requests are counted, not logged: whoever sends them would fill the log.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     most = min(web.connections, allow_files(web.connections + _OTHER_FILES) - _OTHER_FILES)
-    server = Server(config, web, Connections(most, web.connections_per_address))
+    server = Server(config, web, Connections(most, web.connections_per_address), ready)
     gc.collect()
     gc.freeze()  # objects of the start-up stay: a full collection would scan them for 30 ms
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:

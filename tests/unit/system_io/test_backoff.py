@@ -37,3 +37,18 @@ def test_one_that_ran_steadily_starts_again_at_once_and_is_forgiven():
     assert [restarts.delay_seconds(lived) for lived in (1.0, 1.0, 60.0, 1.0)] == [
         0.2, 0.4, 0.0, 0.2,
     ]  # fmt: skip
+
+
+def test_one_that_had_been_ready_is_back_soon_however_often_it_is_killed():
+    restarts = Restarts(Backoff(first_seconds=0.2, longest_seconds=30.0))
+    waits = [restarts.delay_seconds(1.0, was_ready=True) for _ in range(100)]
+    assert waits[:4] == [0.2, 0.4, 0.8, 0.8]
+    assert max(waits) == 0.8
+
+
+def test_only_starts_in_vain_one_after_the_other_make_the_wait_long():
+    restarts = Restarts(Backoff(first_seconds=0.2, longest_seconds=30.0))
+    vain = [restarts.delay_seconds(1.0) for _ in range(8)]
+    assert vain[-1] > 20
+    assert restarts.delay_seconds(1.0, was_ready=True) == 0.8
+    assert restarts.delay_seconds(1.0) == 1.6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 from pleb_system.backoff import Backoff, Restarts
 from pleb_system.leash import leashed
 from pleb_system.processes import is_alive, start_detached, stop_processes
+from pleb_system.ready import ReadyPipe, ReadySignal
 from pleb_system.supervisor import Child, Supervisor
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -61,6 +63,46 @@ def test_a_child_that_ends_is_reported_and_started_again(watched, tmp_path):
     until(lambda: len(reports) >= 2)
     assert (tmp_path / "starts").read_text().startswith("xx")
     assert "HTTP process ended with code 3" in reports[0]
+
+
+class PlayedClock:
+    """Stands still unless it is set forward."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+READY = "from pleb_system.ready import *; import argparse; p = argparse.ArgumentParser(); "
+READY += "add_ready_option(p); ReadySignal(p.parse_args().ready_to).say(); "
+
+
+@pytest.mark.parametrize(("script", "waits"), [(READY, [0.8] * 4), ("", [6.4, 12.8, 25.6, 30.0])])
+def test_a_child_that_was_ready_is_not_taken_for_one_that_cannot_start(watched, script, waits):
+    reports: list[str] = []
+    clock = PlayedClock()
+    restarts = Restarts(Backoff(first_seconds=0.2, longest_seconds=30.0))
+    for _ in range(5):
+        restarts.delay_seconds(0.0)
+    command = [sys.executable, "-c", script + "raise SystemExit(3)"]
+    child = Child("HTTP", command, says_ready=True, restarts=restarts)
+    watched(child, report=reports.append, clock=clock)
+    for number, wait in enumerate(waits, 1):
+        until(lambda: len(reports) == number)  # noqa: B023
+        assert reports[-1].endswith(f"it restarts in {wait:.1f} s.")
+        clock.now += wait
+
+
+def test_a_child_that_nobody_listens_to_any_more_says_so_in_vain():
+    pipe = ReadyPipe()
+    signal = ReadySignal(os.dup(pipe.descriptor))
+    pipe.hand_over()
+    assert not pipe.close()
+    for _ in range(2):
+        signal.say()
+    ReadySignal(None).say()
 
 
 def test_children_are_stopped_together_and_more_is_called_in_each_round():
