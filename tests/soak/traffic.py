@@ -201,7 +201,7 @@ async def _watch(plan: Plan, samples: Samples, ledger: Ledger) -> None:
     for number in range(1, SAMPLES + 1):
         await asyncio.sleep(max(0.0, began + number * plan.seconds / SAMPLES - time.monotonic()))
         await asyncio.to_thread(samples.take, time.monotonic() - began)
-        await asyncio.to_thread(ledger.look)
+        await asyncio.to_thread(ledger.look, dict(ledger.fleet.accepted))
     ledger.fleet.is_ending = True
 
 

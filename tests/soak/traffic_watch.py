@@ -20,7 +20,7 @@ from pleb_coordinator.core.unit_state import UnitState
 from tests.system.test_many_machines import check_accepted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import psutil
 
@@ -112,26 +112,30 @@ class Ledger:
     fleet: Fleet
     version: int = 0
     """The newest one that was looked at."""
+    settled: int = 0
+    """Rounds before it have no open unit any more."""
     used: set[int] = field(default_factory=set)
     """Results that are in a version."""
     checked: Counter[str] = field(default_factory=Counter)
 
-    def look(self) -> None:
-        """Look at the versions that are new, and at the rounds that have settled."""
+    def look(self, accepted: Mapping[int, int]) -> None:
+        """Look at the versions that are new, and at the rounds that have settled.
+
+        `accepted`: a copy of the fleet's, which grows meanwhile.
+        """
         with self.store.read() as tx:
             project = tx.projects.find(self.project)
             rows = tx.versions.history(project.id, 0, after=self.version - 1, limit=1_000)
             for row in rows[1:]:
                 self._count(row)
-            self._check_settled(tx, rows[-1].number - SETTLED)
+            self._check_settled(tx, rows[-1].number - SETTLED, accepted)
             self._recompute(tx, rows)
         self.version = rows[-1].number
 
     def finish(self) -> None:
         """Look once more, and at all that was accepted since: no host will send any more."""
-        self.look()
+        self.look(dict(self.fleet.accepted))
         with self.store.read() as tx:
-            self._check_settled(tx, self.version - SETTLED)
             rows = {self.deps.numbers.row(shown) for shown in self.fleet.accepted}
             check_accepted(tx, rows, self.used)
         self.checked["results"] += len(rows)
@@ -157,20 +161,20 @@ class Ledger:
             assert version.how is How.RECOMPUTED, f"version {version.number} was looked at too late"
             self.checked["versions"] += 1
 
-    def _check_settled(self, tx: Transaction, newest: int) -> None:
+    def _check_settled(self, tx: Transaction, newest: int, accepted: Mapping[int, int]) -> None:
         """Check what hosts were told to be accepted, of rounds up to that version."""
-        accepted = self.fleet.accepted
-        settled = [shown for shown, version in list(accepted.items()) if version < newest]
+        settled = [shown for shown, version in accepted.items() if version < newest]
         rows = {self.deps.numbers.row(shown) for shown in settled}
         check_accepted(tx, rows, self.used)
         self.checked["results"] += len(rows)
         self.checked["counted"] += len(rows & self.used)
         for shown in settled:
-            del accepted[shown]
+            del self.fleet.accepted[shown]
         project = tx.projects.find(self.project)
-        for version in range(max(0, newest - 2), newest):
+        for version in range(self.settled, newest):
             stuck = tx.units.of_round(project.id, 0, version, {UnitState.OPEN, UnitState.VALID})
             assert not stuck, f"units of version {version} are stuck: {stuck[:3]}"
+        self.settled = max(self.settled, newest)
 
 
 def disk_of(home: Path) -> dict[str, int]:
