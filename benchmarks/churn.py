@@ -3,9 +3,10 @@
 In virtual time on the coordinator's own steps, with the speeds and habits of `benchmarks.fleet`:
 log-normal speeds, days, weeks and Weibull times on and off. Hosts have no records at the start, so
 exams and checks of newcomers are in the figures. A result that is finished while the coordinator
-is away waits with its host, as agents keep them. The same fleet is played once more with its
-coordinator always there, and once with one that is restored in the middle from a backup half an
-hour old: what it had accepted since is undone, and nothing else may be lost.
+is away waits with its host, as agents keep them. The same fleet is played again: with its
+coordinator always there; with one that is restored in the middle from a backup half an hour old,
+where what it had accepted since is undone, and nothing else may be lost; and with one that is moved
+to another store in the middle, and away for an hour meanwhile, where nothing may be lost.
 """
 
 from __future__ import annotations
@@ -56,10 +57,12 @@ def main(quick: bool) -> dict[str, Any]:
     settings = settings_of(60, 9.0) if quick else settings_of(2000, 48.0)
     away, always = played(settings), played(replace(settings, outages=()))
     restored = played(replace(settings, restores=((settings.hours / 2, BACKUP_HOURS),)))
+    moved = played(replace(settings, moves=((settings.hours / 2, AWAY_HOURS),)))
     return {name: away[name] for name in ("useful_work", "lost_units", "wait_p50_s", "hosts")} | {
         "away": away,
         "always": always,
         "restored": restored,
+        "moved": moved,
     }
 
 

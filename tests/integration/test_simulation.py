@@ -72,6 +72,27 @@ def test_a_restored_coordinator_goes_on_and_loses_only_what_it_cannot_know():
     assert found.lost_units == 0
 
 
+def test_a_moved_coordinator_goes_on_and_what_hosts_had_in_hand_is_credited():
+    plan = FleetPlan(hosts=12, trusted=1, unit_seconds=60)
+    with opened_fleet(replace(SMALL, fleet=plan, hours=1.0, moves=((0.5, 0.1),))) as fleet:
+        before = fleet.deps.blobs
+        fleet.run()
+        found, moved_at = throughput_of(fleet, 0.1), fleet.clock.now - 0.4 * 3600
+        with fleet.store.read() as tx:
+            project = tx.projects.find("simulated")
+            versions = tx.versions.history(project.id, project.epoch, after=0, limit=1000)
+            made = [one for host in fleet.hosts for one in host.made]
+            rows = [tx.assignments.get(fleet.deps.numbers.row(one.assignment)) for one in made]
+    assert fleet.deps.blobs is not before
+    assert [row.number for row in versions] == list(range(1, len(versions) + 1))
+    assert not [row for row in versions if moved_at - 360 < row.made_at < moved_at]
+    assert sum(row.made_at > moved_at for row in versions) > 2
+    in_hand = [row for row in rows if (row.issued_at or 0) < moved_at < (row.reported_at or 0)]
+    assert len(in_hand) > 8
+    assert all(row.credit > 0 for row in in_hand)
+    assert (found.undone_units, found.lost_units) == (0, 0)
+
+
 def test_same_seed_is_the_same_run_and_another_seed_is_not():
     first, again, other = (run(replace(SMALL, hours=0.2, seed=seed)) for seed in (1, 1, 2))
     assert msgspec.structs.asdict(first) == msgspec.structs.asdict(again)

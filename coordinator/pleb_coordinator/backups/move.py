@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.home.config import CoordinatorConfig
     from pleb_coordinator.home.layout import Home
 
-__all__ = ["Moved", "move_home"]
+__all__ = ["Moved", "copy_files", "copy_store", "move_home"]
 
 _AT_ONCE: Final = 8
 _COPIED_BYTES: Final = 2**20
@@ -66,9 +66,9 @@ def move_home(
         if (before.blobs, before.s3.endpoint) != (after.blobs, after.s3.endpoint):
             target = open_blobs(home, after)
             target.check()
-            blobs, deltas = _copy_files(old_place, open_blobs(home, before), target)
+            blobs, deltas = copy_files(old_place, open_blobs(home, before), target)
         if old_place != new_place:
-            rows = _copy_store(old_place, new_place)
+            rows = copy_store(old_place, new_place)
         _check_unused(old_place)  # nor was one started meanwhile
         write(after)
         if old_place == home.store_file and new_place != old_place:
@@ -76,8 +76,14 @@ def move_home(
     return Moved(rows, blobs, deltas)
 
 
-def _copy_files(place: Path | str, source: Blobs, target: Blobs) -> tuple[int, int]:
-    """Copy all files that rows refer to; each is hashed when it is read."""
+def copy_files(place: Path | str, source: Blobs, target: Blobs) -> tuple[int, int]:
+    """Copy all files that the rows at `place` refer to; return how many blobs and deltas.
+
+    Each is hashed when it is read.
+
+    Raises:
+        InputError: one is other than was put, or hosts are done with results that nobody has read.
+    """
     store = Store(place)
     try:
         with store.read() as tx:
@@ -117,7 +123,12 @@ def _copy_files(place: Path | str, source: Blobs, target: Blobs) -> tuple[int, i
     return len(digests), len(deltas)
 
 
-def _copy_store(source: Path | str, target: Path | str) -> int:
+def copy_store(source: Path | str, target: Path | str) -> int:
+    """Copy all rows into an empty store, whose processes have claimed nothing; return how many.
+
+    Raises:
+        InputError, Refusal: as `copy_rows`.
+    """
     from pleb_coordinator.store.copying import copy_rows
     from pleb_coordinator.store.migrate import migrate
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner, Signature
 
+from pleb_coordinator.backups.move import copy_files, copy_store
 from pleb_coordinator.backups.restore import open_to_agents
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.home.keys import OnlineKeys
@@ -98,7 +99,7 @@ class SimulatedCoordinator:
             online_keys=_CheapKey(random_bytes(32)),
             blobs=LocalBlobs(folder),
         )
-        self._folder = folder
+        self._root = self._folder = folder
         self._place: Path | str = database or folder / "store.sqlite"
         migrate(self._place)
         self._open()
@@ -136,7 +137,7 @@ class SimulatedCoordinator:
 
     def back_up(self, name: str) -> None:
         """Keep all rows and files as they are."""
-        kept = self._folder / name
+        kept = self._root / name
         for files in _FILES:
             shutil.copytree(self._folder / files, kept / files, copy_function=os.link)
         with (
@@ -147,7 +148,7 @@ class SimulatedCoordinator:
 
     def restore(self, name: str) -> None:
         """Go on with what was kept, as after `pleb-coordinator restore`."""
-        file, kept = self._file(), self._folder / name
+        file, kept = self._file(), self._root / name
         self._close_stores()
         for path in self._folder.glob(f"{file.name}*"):
             path.unlink()
@@ -159,6 +160,18 @@ class SimulatedCoordinator:
         self._open()
         with self.store.write() as tx:
             open_to_agents(tx, self.clock.now)
+
+    def move(self, name: str) -> None:
+        """Go on in another store and with other files, as after `pleb-coordinator migrate`."""
+        there = self._root / name
+        there.mkdir()
+        place, blobs = there / "store.sqlite", LocalBlobs(there)
+        self._close_stores()
+        copy_files(self._place, self.deps.blobs, blobs)
+        copy_store(self._place, place)
+        self._folder, self._place = there, place
+        self.deps = replace(self.deps, blobs=blobs)  # without what the process remembered
+        self._open()
 
     def _file(self) -> Path:
         if not isinstance(self._place, Path):

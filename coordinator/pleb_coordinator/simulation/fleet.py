@@ -6,6 +6,7 @@
     survey   hosts' standing is noted, for `figures`
     backup   the coordinator's rows and files are kept
     restore  it goes on with those
+    move     it goes on elsewhere, with copies of all
 
 A host that gets nothing waits, as with a long poll: it is served again when there is new work, and
 now and then anyway. The clock is the time of the event, so a run is the same in every process
@@ -153,6 +154,8 @@ class Fleet:
         for number, (at, age) in enumerate(settings.restores):
             self._at(START + 3600 * (at - age), "backup", f"backup-{number}")
             self._at(START + 3600 * at, "restore", f"backup-{number}")
+        for number, (at, down) in enumerate(settings.moves):
+            self._at(START + 3600 * (at + down), "move", f"moved-{number}")
         self._run_jobs_at(START)
 
     def close(self) -> None:
@@ -183,8 +186,6 @@ class Fleet:
                 self._try_again(who)
             case "request":
                 self._request(who)
-            case "jobs" if now == self._jobs_at and self._is_down():
-                self._run_jobs_again_at(now + _RESTART_SECONDS)
             case "jobs" if now == self._jobs_at:
                 self._run_jobs()
             case "records":
@@ -193,6 +194,8 @@ class Fleet:
                 self._coordinator.back_up(who)
             case "restore":
                 self._restore(who)
+            case "move":
+                self._coordinator.move(who)
             case "survey":
                 self.survey()
                 self._give_records(self.settings.fleet.record)
@@ -223,7 +226,8 @@ class Fleet:
 
     def _is_down(self) -> bool:
         hours = self.seconds / 3600
-        return any(start <= hours < start + length for start, length in self.settings.outages)
+        away = (*self.settings.outages, *self.settings.moves)
+        return any(start <= hours < start + length for start, length in away)
 
     def _try_again(self, host: SimulatedHost) -> None:
         """Have a host that reached no coordinator ask later, as the agent does."""
@@ -435,6 +439,9 @@ class Fleet:
                         host.member.made = host.member.valid = record
 
     def _run_jobs(self) -> None:
+        if self._is_down():
+            self._run_jobs_again_at(self.clock.now + _RESTART_SECONDS)
+            return
         self._jobs_at = float("inf")
         until = self._coordinator.run_jobs()
         self._run_jobs_at(max(until, self.clock.now + _JOBS_SECONDS))

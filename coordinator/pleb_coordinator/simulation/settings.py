@@ -35,6 +35,8 @@ class Settings:
     """When the coordinator is down: from which hour on, and for how many hours."""
     restores: tuple[tuple[float, float], ...] = ()
     """When the coordinator is restored, in hours, from a backup that is so many hours old."""
+    moves: tuple[tuple[float, float], ...] = ()
+    """When the coordinator is moved to another store, in hours, and how many hours it is down."""
     usually_free: UsuallyFree | None = None
     """What hosts say of their habits: the times on so far, since when they are on, and now, to the
     seconds that they expect. None: nothing."""
