@@ -35,11 +35,11 @@ help:
 	@echo "make format       let ruff format the code and fix what it can"
 	@echo "make coverage     the tests with branch coverage"
 	@echo "make bench        each benchmark, about a minute each"
-	@echo "make soak         fuzzes every reader of strangers' bytes, kills and starves coordinators,"
-	@echo "                  lets a fleet send for long, then repeats the end-to-end tests"
+	@echo "make soak         fuzzes every reader of strangers' bytes, kills agents, kills and"
+	@echo "                  starves coordinators, lets a fleet send for long, repeats the e2e tests"
 	@echo "                  (SOAK_CASES=500 of each operator, SOAK_RUNS=N inputs of each reader,"
 	@echo "                  SOAK_KILLS=400 of a coordinator on each store, SOAK_AGENTS=500 in the fleet,"
-	@echo "                  SOAK_MINUTES=30 of its traffic and of the tests)"
+	@echo "                  SOAK_MINUTES=30 of its traffic, of killing agents and of the tests)"
 	@echo "make setup        only build the environment"
 	@echo "make clean        remove what was built and cached; distclean: the environment too"
 	@echo
@@ -93,6 +93,7 @@ soak: $(VENV)/.stamp-dev
 	$(BIN)/python -m tests.soak.operators --cases $(SOAK_CASES)
 	$(BIN)/python -m tests.soak --keep $(if $(SOAK_RUNS),--runs $(SOAK_RUNS))
 	$(ONE_THREAD) $(BIN)/python -m tests.soak.faults --kills $(SOAK_KILLS)
+	$(ONE_THREAD) $(BIN)/python -m tests.soak.agents --minutes $(SOAK_MINUTES)
 	$(ONE_THREAD) $(BIN)/python -m tests.soak.traffic --agents $(SOAK_AGENTS) --minutes $(SOAK_MINUTES)
 	@end=$$(($$(date +%s) + 60 * $(SOAK_MINUTES))); while [ $$(date +%s) -lt $$end ]; do \
 		$(PYTEST) -m e2e --exitfirst --quiet || exit 1; \
