@@ -35,6 +35,8 @@ class FakeEngine:
         self.delta_bytes = delta_bytes
         self.step_seconds = step_seconds
         self.failures: deque[WorkerError | None] = deque()
+        self.dies_at: deque[int] = deque()
+        """Steps after which it dies, each once."""
         self.jobs: list[Job] = []
         self.inputs: list[dict[str, str]] = []
         self.steps_computed = 0
@@ -95,6 +97,9 @@ class FakeEngine:
                     loss=1.0 / (step + 1),
                     compute_seconds=(self.claimed_seconds or self.step_seconds) * (step + 1),
                 )
+                if self.dies_at and self.dies_at[0] == step + 1:
+                    self.dies_at.popleft()
+                    raise WorkerDied("killed")
             yield self.result_of(job)
         finally:
             self.has_job = False

@@ -151,6 +151,21 @@ def test_a_worker_that_dies_once_gets_the_unit_again(tmp_path):
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("further", [True, False])
+def test_a_worker_that_dies_again_gets_the_unit_as_long_as_it_gets_further(tmp_path, further):
+    async def story():
+        async with attached(tmp_path) as (coordinator, agent):
+            coordinator.plan(1)
+            agent.engine.dies_at.extend([1, 3, 4] if further else [3])
+            if not further:
+                agent.engine.failures.extend([None, WorkerDied("killed at the same step")])
+            await agent.work(units=1)
+            assert delivered(coordinator) == ([1] if further else [2])
+            assert not agent.engine.dies_at
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize(
     ("failures", "runs"),
     [

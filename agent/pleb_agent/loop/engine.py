@@ -45,7 +45,8 @@ __all__ = ["UnitStopped", "WarmEngine", "is_time_to_prefetch"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
 _MOST_TRIES: Final = 2
-"""The engine's death over a unit is forgiven once; the second time the unit is given back."""
+"""The engine's death over a unit is forgiven once, and again when the unit has got further than at
+the death before; else the unit is given back."""
 _STOPPED_SECONDS: Final = 1.0
 _MISSING_SECONDS: Final = 600.0
 _REFUSED_SECONDS: Final = 3600.0
@@ -203,8 +204,11 @@ class WarmEngine:
         runtime = self.runtime
         prefetch = _Prefetch(project, runtime, goes_on)
         capability = runtime.capability if runtime else ""
+        reached = died_at = 0  # steps
 
         def on_progress(progress: Progress) -> None:
+            nonlocal reached
+            reached = progress.steps_done
             if progress.steps_done:
                 self._count(project, row, progress.compute_seconds)
             self._loop.status.unit = CurrentUnit(
@@ -239,7 +243,9 @@ class WarmEngine:
                     if self._services.clock() >= row.lease_ends_at:
                         late = "The lease ended before the unit was done."
                         return Change(row, AssignmentEvent.LEASE_ENDED, note=late)
-                    tries = self._tries_after(row, error, tries)
+                    # what always dies at the same step gets no further
+                    before = row.tries if reached > died_at > 0 else tries
+                    tries, died_at = self._tries_after(row, error, before), reached
                     if tries >= _MOST_TRIES or error.remedy is Remedy.GIVE_BACK:
                         return row.giving_back(str(error))
                 else:
