@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from pleb_coordinator.core.assignment_state import AssignmentEvent
-from pleb_coordinator.core.records import FileKind, StoredDelta, VersionRow
+from pleb_coordinator.core.records import FileKind, NewAssignment, Purpose, StoredDelta, VersionRow
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.jobs.loop import PROJECT_JOBS, Job, Jobs, run_jobs
-from pleb_coordinator.steps import advance, expire, upload, verify
+from pleb_coordinator.steps import advance, expire, sweep, upload, verify
 from pleb_coordinator.store.background import CLAIM_SECONDS
 from pleb_coordinator.store.engine import StoreUnavailableError, store_is_away
 from pleb_coordinator.store.transaction import Store
@@ -452,6 +452,41 @@ def test_a_file_that_a_row_refers_to_again_is_kept(old_round):
     world.clock.now += CLAIM_SECONDS + 1
     world.run()
     assert world.deps.blobs.exists(state)
+
+
+def test_results_that_do_not_count_go_a_few_at_a_time(old_round, monkeypatch):
+    """Requests wait for a transaction, and a round may have 100,000 units."""
+    world, _, _ = old_round
+    monkeypatch.setattr(sweep, "_DELTAS", 2)
+    with world.store.write() as tx:
+        (unit,) = tx.units.of_round(1, 0, 2, {UnitState.APPLIED})
+        new = NewAssignment(unit.id, Purpose.CHECK, world.clock.now)
+        others = [tx.assignments.add(new) for _ in range(5)]
+        for other in others:
+            tx.assignments.put_delta(StoredDelta(other, 1, b"x"))
+    project, sizes = msgspec.structs.replace(world.project, version=11), []
+
+    def due():
+        with world.store.read() as tx:
+            return sweep.find_round(tx, world.deps, project)
+
+    while (work := due()) is not None:
+        sizes.append(len(work.useless))
+        with world.store.write() as tx:
+            sweep.sweep_round(tx, world.deps, work)
+    assert sizes == [2, 2, 1]
+    with world.store.read() as tx:
+        assert tx.assignments.delta(unit.canonical) is not None
+        assert [tx.assignments.delta(other) for other in others] == [None] * 5
+
+
+def test_a_result_that_has_come_to_count_meanwhile_is_not_swept(old_round):
+    world, _, _ = old_round
+    with world.store.write() as tx:
+        (unit,) = tx.units.of_round(1, 0, 2, {UnitState.APPLIED})
+        row = tx.rounds.get(1, 0, 2)
+        sweep.sweep_round(tx, world.deps, sweep.Sweeping(row, [unit.canonical]))
+        assert tx.assignments.delta(unit.canonical) is not None
 
 
 def test_a_new_version_keeps_its_outer_state_or_waits_for_the_deletion(world):

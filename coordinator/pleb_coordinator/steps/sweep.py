@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.records import FileKind, Round, Tombstone
-from pleb_coordinator.core.unit_state import UnitState
 from pleb_coordinator.steps.files import keep_less, remove_delta
 from pleb_shared.protocol.limits import LIMITS
 
@@ -39,6 +38,16 @@ __all__ = [
 
 _BATCH: Final = 200
 """Files of one transaction or deletion."""
+_DELTAS: Final = 2000
+"""Results of one transaction: a tenth of a second."""
+
+
+@dataclass(frozen=True)
+class Sweeping:
+    """A round to sweep, and results of it that do not count: the next ones, or the last."""
+
+    row: Round
+    useless: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -49,19 +58,31 @@ class Deletion:
     key: str = "files"
 
 
-def find_round(tx: Transaction, _: Deps, project: Project) -> Round | None:
-    """Return the oldest round that can be swept, or None."""
+def find_round(tx: Transaction, _: Deps, project: Project) -> Sweeping | None:
+    """Return what to sweep next of the oldest round that can be swept, or None.
+
+    A round may have 100,000 units: they are looked through here, where nobody waits.
+    """
     oldest = project.version - LIMITS.version_lag
-    return tx.rounds.unswept_before(project.id, project.epoch, oldest)
+    row = tx.rounds.unswept_before(project.id, project.epoch, oldest)
+    if row is None:
+        return None
+    useless = tx.assignments.useless_deltas(row.project, row.epoch, row.version, _DELTAS)
+    return Sweeping(row, useless)
 
 
-def sweep_round(tx: Transaction, deps: Deps, row: Round) -> None:
-    """Remove the deltas of all results that do not count, and the outer state between snapshots."""
+def sweep_round(tx: Transaction, deps: Deps, found: Sweeping) -> None:
+    """Remove the deltas of results that do not count; at last, the outer state between snapshots.
+
+    A result that has come to count meanwhile stays.
+    """
+    row = found.row
     place = (row.project, row.epoch, row.version)
-    for unit in tx.units.of_round(*place, set(UnitState)):
-        for assignment in tx.assignments.of_unit(unit.id):
-            if assignment.id != unit.canonical:
-                remove_delta(tx, deps, assignment.id)
+    for assignment in found.useless:
+        if tx.units.get(tx.assignments.get(assignment).unit).canonical != assignment:
+            remove_delta(tx, deps, assignment)
+    if len(found.useless) == _DELTAS:
+        return
     version = tx.versions.get(*place)
     if version.outer_state and not version.snapshot:
         keep_less(tx, deps, version, outer_state="")

@@ -391,6 +391,11 @@ class Assignments(TableGroup):
         """Remove a stored delta; one that is not there is fine."""
         self._db.execute(sql.REMOVE_DELTA, assignment=assignment)
 
+    def useless_deltas(self, project: int, epoch: int, version: int, limit: int) -> list[int]:
+        """Return assignments of a round whose delta is stored and not the one that counts."""
+        where = version_key(project, epoch, version)
+        return [found for (found,) in self._db.execute(sql.USELESS_DELTAS, limit=limit, **where)]
+
     def with_delta(self, unit: int, digest: str) -> int | None:
         """Return the assignment of the unit whose stored delta has that digest, or None."""
         assignment: int | None = self._value(sql.WITH_DELTA, unit=unit, digest=digest)

@@ -231,6 +231,12 @@ PUT_DELTA: Final = (
 )
 GET_DELTA: Final = f"SELECT {columns(StoredDelta)} FROM deltas WHERE assignment = :assignment"
 REMOVE_DELTA: Final = "DELETE FROM deltas WHERE assignment = :assignment"
+USELESS_DELTAS: Final = """
+SELECT a.id FROM units u JOIN assignments a ON a.unit = u.id JOIN deltas d ON d.assignment = a.id
+WHERE u.project = :project AND u.epoch = :epoch AND u.version = :version AND u.kind = 'train'
+  AND (u.canonical IS NULL OR a.id <> u.canonical)
+LIMIT :limit
+"""
 WITH_DELTA: Final = """
 SELECT a.id FROM assignments a JOIN deltas d ON d.assignment = a.id
 WHERE a.unit = :unit AND a.digest = :digest AND a.state <> 'invalid' LIMIT 1
