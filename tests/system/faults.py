@@ -13,9 +13,10 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import httpx
@@ -52,7 +53,6 @@ from tests.system.test_many_machines import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     import pytest
 
@@ -181,12 +181,17 @@ class Fire:
     restarts: dict[str, list[float]] = field(default_factory=dict)
     """Seconds until requests were answered again, by what happened: from a kill, or from when the
     database accepted connections. Of kills of the background process: until it was ready."""
+    undisturbed: dict[str, list[float]] = field(default_factory=dict)
+    """Of these what `serve` and its HTTP process did not wait for a processor, where others had
+    it: what a restart takes on a machine that is free."""
     database_seconds: list[float] = field(default_factory=list)
     """What a database that had crashed took itself until it accepted connections."""
     background_killed_at: list[float] = field(default_factory=list)
     process: Running | None = None
     network: UnreliableNetwork | None = None
     """Between the hosts and `serve`."""
+    pause_seconds: float = 0.0
+    """The longest that `serve` waited on purpose before it started a process again."""
     versions: int = 0
     """Made until the end."""
 
@@ -258,12 +263,30 @@ class Fire:
     @contextmanager
     def measured(self, what: str) -> Iterator[None]:
         """Measure a restart."""
+        before = self._waited()
         began = time.monotonic()
         yield
-        self.restarts.setdefault(what, []).append(time.monotonic() - began)
+        seconds, after = time.monotonic() - began, self._waited()
+        waited = sum(spent - before.get(pid, 0.0) for pid, spent in after.items())
+        self.restarts.setdefault(what, []).append(seconds)
+        self.undisturbed.setdefault(what, []).append(seconds - waited)
 
-    def measure_background(self) -> None:
-        """Read from the log when the background process was ready again."""
+    def _waited(self) -> dict[int, float]:
+        """Return how long `serve` and its HTTP process have waited for a processor, in seconds."""
+        if self.process is None or self.process.process is None or not self.process.alive:
+            return {}
+        found = {self.process.process.pid}
+        for child in self.process.descendants():
+            with suppress(psutil.NoSuchProcess):
+                if any("web_app" in word for word in child.cmdline()):
+                    found.add(child.pid)
+        return {pid: _run_delay_seconds(pid) for pid in found}
+
+    def read_logs(self) -> None:
+        """Read when the background process was ready again, and how long `serve` paused."""
+        said_by_serve = (self.home.parent / "serve.log").read_text(errors="replace")
+        pauses = re.findall("restarts in ([0-9.]+) s", said_by_serve)
+        self.pause_seconds = max(map(float, pauses), default=0.0)
         logs = (self.home / "logs").glob("jobs.jsonl*")
         said = (found for log in logs for found in BACKGROUND_IS_READY.findall(log.read_text()))
         ready = sorted(map(float, said))
@@ -411,7 +434,7 @@ def under_fire(
                 fire.proxy.faults = []
         assert fire.network is not None
         fire.done |= fire.network.done
-        fire.measure_background()
+        fire.read_logs()
     return fire
 
 
@@ -443,6 +466,18 @@ def working_hosts(fire: Fire) -> Iterator[Callable[[], list[Exception]]]:
     fire.process.stop()
     fire.versions = world.project.version
     check(world, set().union(*(host.accepted for host in hosts)))
+
+
+def _run_delay_seconds(pid: int) -> float:
+    """Return how long the threads of a process have been ready to run without a processor.
+
+    The second number of `schedstat` (Linux, Documentation/scheduler/sched-stats.rst), nanoseconds.
+    """
+    try:
+        files = list(Path(f"/proc/{pid}/task").glob("*/schedstat"))
+        return sum(int(file.read_text().split()[1]) for file in files) / 1e9
+    except OSError:  # a thread has just ended
+        return 0.0
 
 
 def _write_home(world: World, config: CoordinatorConfig) -> None:
