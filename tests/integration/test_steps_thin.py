@@ -181,6 +181,32 @@ def test_the_newest_are_exact_the_older_are_milestones_or_only_listed(tmp_path):
     world.check()
 
 
+def test_results_of_an_old_version_go_a_few_at_a_time(tmp_path, monkeypatch):
+    """Requests wait for a transaction, and a version may be made of 100,000 results."""
+    monkeypatch.setattr(thin, "_RESULTS", 1)
+    world = OldWorld(tmp_path, Retention(versions=0))
+    world.advance(12)
+    row = next(row for row in world.rows() if row.number == 2)
+    world.deps = dataclasses.replace(
+        world.deps, retention=Retention(versions=0, result_bytes=10 * row.delta_bytes)
+    )
+    done = []
+
+    def due():
+        with world.store.read() as tx:
+            return thin.find(tx, world.deps, tx.projects.find("tiny"), set())
+
+    while (work := due()) is not None:
+        done.append((work.row.number, len(work.results)))
+        with world.store.write() as tx:
+            assert thin.commit(tx, world.deps, work, thin.compute(world.deps, work))
+    assert done == [(0, 0), (1, 1), (1, 1), (1, 0), (2, 1), (2, 1), (2, 0)]
+    kept = world.kept()
+    assert [kept[number] for number in (1, 2, 3)] == [Kept.READABLE, Kept.READABLE, Kept.EXACT]
+    world.settle()
+    world.check()
+
+
 def test_bytes_bound_what_is_kept_too(tmp_path):
     world = OldWorld(tmp_path, Retention(versions=0, milestones=1))
     world.advance(30)

@@ -8,7 +8,7 @@ A version that is to outlive its neighbours gets a snapshot of its own first.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -25,7 +25,7 @@ from pleb_shared.tensors.layout import save_tensors
 from pleb_shared.tensors.version import read_version
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from pleb_coordinator.core.records import Project, VersionRow
     from pleb_coordinator.steps import Deps
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.unit import Blob
 
 __all__ = ["Reduction", "commit", "compute", "find"]
+
+_RESULTS: Final = 2000
+"""Of one transaction, for which requests wait: a version may be made of 100,000."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Reduction:
     row: VersionRow
     metadata: ProjectMetadata
     kept: Kept
+    results: Sequence[int] = ()
+    """Those that it was made of and that are to go next: all that are left, or `_RESULTS`."""
 
     @property
     def key(self) -> str:
@@ -97,9 +102,10 @@ def commit(tx: Transaction, deps: Deps, work: Reduction, snapshot: Blob | None) 
     if row != work.row:
         return False
     if work.kept is Kept.READABLE:
-        for entry in row.inputs:
-            remove_delta(tx, deps, entry.assignment)
-        keep_less(tx, deps, row, kept=Kept.READABLE, delta_bytes=0)
+        for assignment in work.results:
+            remove_delta(tx, deps, assignment)
+        if len(work.results) < _RESULTS:
+            keep_less(tx, deps, row, kept=Kept.READABLE, delta_bytes=0)
         return True
     source = None
     if snapshot is not None:
@@ -142,7 +148,10 @@ def _oldest(tx: Transaction, project: Project, kept: Kept) -> VersionRow | None:
 def _reduction(tx: Transaction, deps: Deps, project: Project, row: VersionRow) -> Reduction:
     metadata = tx.projects.metadata_at(project.id, row.metadata_number)
     if row.kept is Kept.EXACT:
-        return Reduction(project, row, metadata, Kept.READABLE)
+        inputs = {entry.assignment for entry in row.inputs}
+        stored = tx.assignments.deltas_of_round(row.project, row.epoch, row.number - 1)
+        results = [assignment for assignment in stored if assignment in inputs][:_RESULTS]
+        return Reduction(project, row, metadata, Kept.READABLE, results)
     outlives = _outlives(tx, deps, project, metadata, row.epoch, row.number)
     return Reduction(project, row, metadata, Kept.MILESTONE if outlives else Kept.LISTED)
 

@@ -391,6 +391,11 @@ class Assignments(TableGroup):
         """Remove a stored delta; one that is not there is fine."""
         self._db.execute(sql.REMOVE_DELTA, assignment=assignment)
 
+    def deltas_of_round(self, project: int, epoch: int, version: int) -> list[int]:
+        """Return assignments of a round whose delta is stored."""
+        where = version_key(project, epoch, version)
+        return [found for (found,) in self._db.execute(sql.DELTAS_OF_ROUND, **where)]
+
     def useless_deltas(self, project: int, epoch: int, version: int, limit: int) -> list[int]:
         """Return assignments of a round whose delta is stored and not the one that counts."""
         where = version_key(project, epoch, version)

@@ -231,6 +231,10 @@ PUT_DELTA: Final = (
 )
 GET_DELTA: Final = f"SELECT {columns(StoredDelta)} FROM deltas WHERE assignment = :assignment"
 REMOVE_DELTA: Final = "DELETE FROM deltas WHERE assignment = :assignment"
+DELTAS_OF_ROUND: Final = """
+SELECT a.id FROM units u JOIN assignments a ON a.unit = u.id JOIN deltas d ON d.assignment = a.id
+WHERE u.project = :project AND u.epoch = :epoch AND u.version = :version AND u.kind = 'train'
+"""
 USELESS_DELTAS: Final = """
 SELECT a.id FROM units u JOIN assignments a ON a.unit = u.id JOIN deltas d ON d.assignment = a.id
 WHERE u.project = :project AND u.epoch = :epoch AND u.version = :version AND u.kind = 'train'
