@@ -237,10 +237,13 @@ class Fire:
     def kill_serve(self) -> None:
         """kill -9 of the parent alone; its processes end in their own time."""
         assert self.process is not None
+        left = self.process.descendants()
         self.process.kill()
         self.background_killed_at.append(time.time())
         with self.measured("serve killed"):
             self.start()
+            psutil.wait_procs(left, timeout=60)  # until then an old one may have answered
+            self.answers()
 
     def kill_http(self) -> None:
         self._kill("web_app")
