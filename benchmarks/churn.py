@@ -6,7 +6,8 @@ exams and checks of newcomers are in the figures. A result that is finished whil
 is away waits with its host, as agents keep them. The same fleet is played again: with its
 coordinator always there; with one that is restored in the middle from a backup half an hour old,
 where what it had accepted since is undone, and nothing else may be lost; and with one that is moved
-to another store in the middle, and away for an hour meanwhile, where nothing may be lost.
+to another store in the middle, and away for an hour meanwhile. `lost_units` are mostly those of
+PCs that were off for longer than the lease; of the coordinator's making are `lost_in_time_units`.
 """
 
 from __future__ import annotations

@@ -261,6 +261,16 @@ def test_throughput_of_unequal_pcs_is_compared_with_all_they_could_compute():
     assert (found.lost_units, found.hosts) == (0, 4)
 
 
+def test_what_is_finished_while_the_coordinator_is_away_is_told_from_what_is_late():
+    comes_and_goes = Habits(Weibull(1.0, 0.5), Weibull(1.0, 0.5))
+    plan = FleetPlan(hosts=24, trusted=1, unit_seconds=60, habits=((1.0, comes_and_goes),))
+    settings = replace(SMALL, fleet=plan, hours=1.5, lease_seconds=600, outages=((0.5, 0.5),))
+    with opened_fleet(settings) as fleet:
+        fleet.run()
+        found = throughput_of(fleet, 0.1)
+    assert 0 < found.lost_in_time_units < found.lost_units
+
+
 @pytest.mark.parametrize("tells", [True, False])
 def test_pcs_that_say_when_their_hours_end_begin_nothing_that_they_cannot_finish(tells):
     hours = Habits(Weibull(1.0, 1e6), Weibull(1.0, 1e-3), Window(0.0, 9.0, (0.0, 24.0)))

@@ -537,10 +537,10 @@ class Fleet:
         took = took if host.plan.instant and lie else seconds
         unit = manifest.unit
         now, presence = self.clock.now, host.presence
-        inside = presence.finished(now, took) <= presence.window_end(now)
+        finished_at = presence.finished(now, took)
+        inside = finished_at <= presence.window_end(now)
         what = (manifest.assignment, unit.seed, digest_of(data), lie)
-        made = Made(*what, took, unit.local_steps, inside, had_shards)
-        host.made.append(made)
+        host.made.append(Made(*what, took, unit.local_steps, inside, had_shards, finished_at))
         if host.member is not None:
             host.member.made += 1
             host.member.last_sent = data

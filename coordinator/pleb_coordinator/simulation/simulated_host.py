@@ -36,6 +36,7 @@ class Made:
     """Whether it was finished in the hours in which it was begun."""
     had_shards: bool = False
     """Whether the host had the unit's shards from earlier units."""
+    finished_at: float = 0.0
 
 
 @dataclass

@@ -37,6 +37,9 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     """Median of the seconds that free PCs waited for a unit."""
     lost_units: int
     """Finished results that were refused because they came too late."""
+    lost_in_time_units: int
+    """Of those, finished within their lease: the coordinator was away, and then their PC was, until
+    another host had done the unit."""
     undone_units: int
     """Finished results that a restored coordinator did not know, or whose assignment it did not."""
     late_units: int
@@ -104,6 +107,12 @@ def throughput_of(fleet: Fleet, from_hours: float) -> Throughput:
         waited=_waited(fleet.hosts, fleet.clock.now),
         wait_p50_s=statistics.median(wait for host in fleet.hosts for wait in host.waits_for_units),
         lost_units=sum(len(host.refused) for host in fleet.hosts),
+        lost_in_time_units=sum(
+            made.finished_at <= (rows[made.assignment].lease_until or 0.0)
+            for host in fleet.hosts
+            for made in host.made
+            if made.assignment in host.refused
+        ),
         undone_units=sum(host.undone for host in fleet.hosts),
         late_units=late,
         in_window=_in_window(fleet.hosts),
