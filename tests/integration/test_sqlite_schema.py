@@ -167,6 +167,23 @@ def test_hot_queries_search_an_index_and_sort_nothing(migrated, name):
     assert not slow, steps
 
 
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("UNPROVEN_FROM", "hosts_from_network"),
+        ("ROUNDS_OF_SUSPENSIONS", "hosts_suspended"),
+        ("ADDED_AFTER", "INTEGER PRIMARY KEY"),
+    ],
+)
+def test_queries_about_few_rows_do_not_read_the_whole_fleet(migrated, name, index):
+    text = statements()[name]
+    with closing(sqlite3.connect(migrated)) as connection:
+        plan = connection.execute(
+            "EXPLAIN QUERY PLAN " + text, dict.fromkeys(re.findall(r":(\w+)", text), 0)
+        ).fetchall()
+    assert index in plan[0][3], plan
+
+
 def test_a_store_that_is_not_there_or_not_ours_says_what_to_do(tmp_path):
     with pytest.raises(InputError, match="pleb-coordinator init"):
         Store(tmp_path / "missing.sqlite")

@@ -18,6 +18,7 @@ from __future__ import annotations
 import heapq
 import tempfile
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -143,7 +144,7 @@ class Fleet:
         self._events: list[tuple[float, int, str, Any, int]] = []
         self._count = 0
         self._jobs_at = float("inf")
-        self._newest_work = 0.0
+        self._newest_work = 0
         self._waiting: dict[int, SimulatedHost] = {}
         self._eager: list[int] = []
         self._by_row: dict[str, SimulatedHost] = {}
@@ -462,7 +463,7 @@ class Fleet:
                     if self._is_known(tx, ids.get(host.number), made)
                 }
                 host.undo({made.assignment for made in host.made} - unsent - known)
-        self._newest_work = 0.0
+        self._newest_work = 0
         self._run_jobs_again_at(self.clock.now)
 
     def _is_known(self, tx: Transaction, host: int | None, made: Made) -> bool:
@@ -479,24 +480,27 @@ class Fleet:
             return
         with self.store.read() as tx:
             project = tx.projects.find("simulated")
-            new = tx.views.unsent_since(project.id, self._newest_work)
+            self._newest_work, new = tx.views.unsent_after(project.id, self._newest_work)
             drawn = [tx.hosts.get(host).fingerprint for host in new if host is not None]
-        self._newest_work = self.clock.now
         self._wake(2 * new.count(None), [self._by_row[name].number for name in drawn])
 
     def _wake(self, most: int, drawn: Sequence[int] = ()) -> None:
         """Serve `most` waiting hosts again, those that were drawn, and all that are eager."""
-        now = self.clock.now
-        others = [number for number, host in self._waiting.items() if host.presence.is_on(now)]
-        if len(others) > most:
-            others = [others[place] for place in self.generator.choice(len(others), most, False)]
-        for number in [*drawn, *others, *self._eager]:
+        for number in [*drawn, *self._some_waiting(most), *self._eager]:
             host = self._waiting.pop(number, None)
             if host is None:
                 continue  # eager, and among the chosen
             longest = _WAKE_SECONDS / 4 if host.plan.instant else _WAKE_SECONDS
             self._request_at(host, self.clock.now + self.generator.uniform(0.05, longest))
         self._eager.clear()
+
+    def _some_waiting(self, most: int) -> list[int]:
+        """Return up to `most` hosts, drawn by lot, that wait and are on."""
+        if not most:
+            return []
+        now, waiting = self.clock.now, list(self._waiting)
+        drawn = (waiting[place] for place in self.generator.permutation(len(waiting)))
+        return list(islice((n for n in drawn if self._waiting[n].presence.is_on(now)), most))
 
     # What hosts do
 

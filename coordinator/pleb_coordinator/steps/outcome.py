@@ -65,6 +65,9 @@ _UNREPORTED: Final = {AssignmentState.UNSENT, AssignmentState.LEASED, Assignment
 _FEW: Final = 16
 _LOOK_SECONDS: Final = 0.05
 """For each host of a large exam: so long its results wait to be looked at together."""
+_LOOK_SHARE: Final = 0.05
+"""Or for this part of the time that it took: its host learns of a verdict with its next request."""
+_LOOK_MOST_SECONDS: Final = 180.0
 _SPEED_WEIGHT: Final = 0.2
 """Of the newest measurement: one unit computed during a game hardly changes the next lease."""
 
@@ -116,7 +119,7 @@ def store_result(
     unit = tx.units.get(assignment.unit)
     tx.assignments.commit(assignment, AssignmentEvent.REPORTED, commitment)
     _use_share_again(tx, assignment, unit)
-    _make_due(tx, now, assignment, unit)
+    _make_due(tx, now, assignment, unit, commitment.compute_seconds)
     host = _host_of(tx, assignment)
     late = assignment.state == AssignmentState.EXPIRED
     tx.hosts.set_standing(host.id, after_delivered(standing_of(host), late=late))
@@ -125,16 +128,20 @@ def store_result(
     log_assignment(tx, now, kind, assignment, **detail)
 
 
-def _make_due(tx: Transaction, now: float, assignment: Assignment, unit: UnitRow) -> None:
+def _make_due(
+    tx: Transaction, now: float, assignment: Assignment, unit: UnitRow, seconds: float
+) -> None:
     """Let `verify` look at the unit: soon, if many new hosts share it.
 
-    A look reads all results. One for each of a thousand would cost a million rows.
+    A look reads all results. One for each of a thousand would cost a million rows. The result took
+    its host `seconds`.
     """
     sharing = 0
     if assignment.purpose is Purpose.EXAM and not unit.disputed:
         sharing = tx.assignments.exam_hosts(unit.id)
     if sharing > _FEW:
-        tx.units.look_by(unit.id, now + _LOOK_SECONDS * sharing)
+        wait = max(_LOOK_SECONDS * sharing, _LOOK_SHARE * seconds)
+        tx.units.look_by(unit.id, now + min(wait, _LOOK_MOST_SECONDS))
     else:
         tx.units.make_due(unit.id)
 

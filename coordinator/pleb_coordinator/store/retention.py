@@ -23,6 +23,9 @@ class Retention(TableGroup):
 
     def old_events(self, before: float, limit: int) -> list[int]:
         """Return the numbers of the oldest events from before that time."""
+        oldest = self._value(sql.OLDEST_EVENT)
+        if oldest is None or oldest >= before:
+            return []
         rows = self._db.execute(sql.OLD_EVENTS, before=before, limit=limit)
         return [seq for (seq,) in rows]
 

@@ -314,6 +314,7 @@ Table(
     Index("hosts_seen", "project", "last_seen"),
     Index("hosts_trusted", "project", "last_seen", **where("role <> 'host'")),
     Index("hosts_proven", "project", **where("proven = 1")),
+    Index("hosts_suspended", "project", **where("suspended_by IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 

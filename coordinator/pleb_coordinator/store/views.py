@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.coverage import Given
 from pleb_coordinator.core.records import Event, Record
 from pleb_coordinator.store.fleets import Fleets, Team
@@ -172,10 +173,14 @@ class Views(TableGroup):
             teams=_ENCODE(view.teams),
         )
 
-    def unsent_since(self, project: int, since: float) -> list[int | None]:
-        """Return for whom assignments were added after `since` that still wait; None: anybody."""
-        rows = self._db.execute(sql.UNSENT_SINCE, project=project, since=since)
-        return [host for (host,) in rows]
+    def unsent_after(self, project: int, number: int) -> tuple[int, list[int | None]]:
+        """Return the last assignment's number, and for whom those after `number` wait.
+
+        None: for anybody.
+        """
+        rows = self._db.execute(sql.ADDED_AFTER, project=project, number=number).fetchall()
+        last = rows[-1][0] if rows else number
+        return last, [host for _, state, host in rows if state == AssignmentState.UNSENT]
 
     def contributors(self, project: int, limit: int) -> list[Contributor]:
         """Return accounts, most credit first."""

@@ -18,6 +18,7 @@ WHERE host = :host AND (
 """
 
 # Numbers grow with time, so the oldest events are the first ones.
+OLDEST_EVENT: Final = "SELECT at FROM events ORDER BY seq LIMIT 1"
 OLD_EVENTS: Final = """
 SELECT seq FROM (SELECT seq, at FROM events ORDER BY seq LIMIT :limit) e WHERE at < :before
 """

@@ -54,10 +54,10 @@ SELECT NULL, account, display_name, team, credit, units_valid, 0, refused, bans,
 FROM departed WHERE project = :project
 """
 
-UNSENT_SINCE: Final = """
-SELECT for_host FROM assignments
-WHERE state = 'unsent' AND project = :project AND created_at > :since
+ADDED_AFTER: Final = """
+SELECT id, state, for_host FROM assignments WHERE id > :number AND +project = :project ORDER BY id
 """
+"""The plus keeps SQLite from reading all of the project's, of which nearly all are older."""
 
 ADD_EVENT: Final = """
 INSERT INTO events (project, at, kind, unit, host, detail)

@@ -341,6 +341,13 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
     )
     op.create_index("hosts_of_account", "hosts", ["project", "account"], unique=False)
     op.create_index("hosts_proven", "hosts", ["project"], unique=False, **where("proven = 1"))
+    op.create_index(
+        "hosts_suspended",
+        "hosts",
+        ["project"],
+        unique=False,
+        **where("suspended_by IS NOT NULL"),
+    )
     op.create_index("hosts_seen", "hosts", ["project", "last_seen"], unique=False)
     op.create_index(
         "hosts_trusted",
