@@ -63,6 +63,13 @@ def main(arguments: list[str] | None = None) -> int:
             trust.add_options(command)
         if name in {"cycle", "dispatch"}:
             command.add_argument("--store", default="sqlite", help=STORE_HELP)
+        if name == "dispatch":
+            command.add_argument(
+                "--units", type=int, default=0, help="in the store, by 100,000; requests as quick"
+            )
+            command.add_argument(
+                "--projects", type=int, default=1, help="of these --units; each has 100,000 queued"
+            )
         if name == "cycle":
             command.add_argument("--recorded", action="store_true", help="replay recorded deltas")
     options = parser.parse_args(arguments)
@@ -70,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps(trust.main(options)))
         return 0
     module = importlib.import_module(MODULES[options.name])
-    own = ("store", "recorded")
+    own = ("store", "recorded", "units", "projects")
     given = {name: getattr(options, name) for name in own if hasattr(options, name)}
     result: dict[str, Any] = module.main(options.quick, **given)
     for key, value in flat(result).items():

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ import psutil
 
 from benchmarks.dispatch_fleet import LoadHost, secret
 from benchmarks.dispatch_load import Measured, Plan
-from benchmarks.dispatch_store import Amounts, fill_brisk, fill_store
+from benchmarks.dispatch_store import LARGEST_ROUND, Amounts, fill_brisk, fill_store
 from pleb_coordinator.backups.move import move_home
 from pleb_coordinator.cli.setup import make_home
 from pleb_coordinator.home.config import config_text, read_config, store_place
@@ -48,6 +49,8 @@ CONNECTIONS: Final = 32
 """Requests under way at a time: what a fleet of some ten thousand PCs has."""
 QUICK: Final = Amounts(projects=2, hosts=25_000, finished_rounds=1, leases=100_000)
 FULL: Final = Amounts(projects=4, hosts=25_000, finished_rounds=20, leases=100_000)
+LARGE_LEASES: Final = 50_000
+"""In a store of a given size: half of the smallest one's, so that no project runs dry."""
 BRISK_HOSTS: Final = 8
 _LIMIT_ROUNDS: Final = 5000
 
@@ -72,12 +75,14 @@ class Served:
         return {"all": found.rss / 1e6, "private": found.uss / 1e6}
 
 
-def main(quick: bool, store: str = "sqlite") -> dict[str, Any]:
+def main(quick: bool, store: str = "sqlite", units: int = 0, projects: int = 1) -> dict[str, Any]:
     amounts = QUICK if quick else FULL
+    if units:
+        amounts = sized(units, projects)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="pleb-dispatch-"))
         home = Home(Path(folder) / "home")
-        plan = _prepare(home, amounts, quick)
+        plan = _prepare(home, amounts, quick or units > 0)
         database = None if store == "sqlite" else moved(home, stack, store)
         limit = _limit(plan.groups[0].in_hand[0])
         with served(home) as running:
@@ -87,6 +92,18 @@ def main(quick: bool, store: str = "sqlite") -> dict[str, Any]:
             )
             with _load_process(plan_file) as load:
                 return _figures(running, home, load, database) | limit | _amounts(home, amounts)
+
+
+def sized(units: int, projects: int) -> Amounts:
+    """Return a store of so many units: one round of each project is queued, the others are done.
+
+    Raises:
+        ValueError: a project's round would be empty.
+    """
+    rounds = units // LARGEST_ROUND
+    if rounds < projects or projects < 1:
+        raise ValueError(f"--units: at least {LARGEST_ROUND} for each of {projects} projects")
+    return Amounts(projects, QUICK.hosts, finished_rounds=rounds - projects, leases=LARGE_LEASES)
 
 
 def moved(home: Home, stack: ExitStack, store: str) -> psutil.Process | None:
@@ -140,6 +157,8 @@ def _prepare(home: Home, amounts: Amounts, quick: bool) -> Plan:
         brisk = fill_brisk(store, deps, home.store_file, amounts.hosts + 1, BRISK_HOSTS)
     finally:
         store.close()
+    if sys.platform != "win32":
+        os.sync()  # no commit shall wait for what was filled
     return Plan(
         url="",
         online_key=deps.online_keys.newest().public,
@@ -215,6 +234,8 @@ def _amounts(home: Home, amounts: Amounts) -> dict[str, Any]:
     return {
         "store": "sqlite" if isinstance(store_place(home), Path) else "postgresql",
         **_store_size(home),
+        "projects": amounts.projects,
+        "queued": amounts.projects * amounts.round_units - amounts.leases,
         "rows": amounts.finished_rows,
         "leases": amounts.leases,
         "hosts": amounts.hosts,

@@ -85,7 +85,8 @@ INSERT INTO deltas (assignment, size, data) SELECT canonical, :size, NULL FROM u
 WHERE project = :project AND version = :version AND epoch = 0 AND kind = 'train'
 """
 _COUNT_APPLIED: Final = """
-UPDATE rounds SET open = 0, valid = 0, quorum_at = :now, opened_at = :now - 3600
+UPDATE rounds SET
+    open = 0, valid = 0, quorum_at = :now, opened_at = :now - 3600, swept_at = :now
 WHERE project = :project AND version = :version AND epoch = 0
 """
 _ADD_SHARES: Final = """

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.dispatch import sized
 from benchmarks.dispatch_fleet import LoadHost, hosts_of, secret
 from benchmarks.dispatch_load import Connection
 from benchmarks.dispatch_store import Amounts, fill_store
@@ -36,6 +37,14 @@ AMOUNTS = Amounts(
 )
 USUAL = replace(AMOUNTS, shortest_unit=Amounts.shortest_unit)
 """As projects are: the units in hand of a small round are read with each request."""
+
+
+def test_a_store_of_a_given_size_has_a_queue_for_each_project_and_a_past():
+    large = sized(10_000_000, projects=4)
+    assert large.finished_rows + large.projects * large.round_units == 10_000_000
+    assert large.leases < large.round_units
+    with pytest.raises(ValueError, match="100000 for each of 2 projects"):
+        sized(100_000, projects=2)
 
 
 @pytest.fixture
