@@ -173,6 +173,7 @@ def test_hot_queries_search_an_index_and_sort_nothing(migrated, name):
         ("UNPROVEN_FROM", "hosts_from_network"),
         ("ROUNDS_OF_SUSPENSIONS", "hosts_suspended"),
         ("ADDED_AFTER", "INTEGER PRIMARY KEY"),
+        ("FIRST_TRIES_IN_HAND", "assignments_first_tries"),
     ],
 )
 def test_queries_about_few_rows_do_not_read_the_whole_fleet(migrated, name, index):

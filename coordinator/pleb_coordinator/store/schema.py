@@ -270,6 +270,13 @@ Table(
     Index("assignments_reported", "unit", **_REPORTED),
     Index("assignments_unjudged", "unit", "host", **_UNJUDGED),
     Index("assignments_in_hand", "host", **_LIVE),
+    Index(
+        "assignments_first_tries",
+        "project",
+        "epoch",
+        "version",
+        **where("state IN ('leased', 'uploading') AND purpose = 'primary'"),
+    ),
     Index("assignments_leases", "lease_until", **_LIVE),
     Index("assignments_unsent_verdicts", "host", **_VERDICT_UNSENT),
     Index("assignments_unripe", "host", "ripe_at", **where("ripe_at IS NOT NULL")),

@@ -41,10 +41,10 @@ FIRST_TRIES_IN_HAND: Final = """
 SELECT a.unit, a.host, u.local_steps, a.issued_at,
   CASE WHEN h.fastest_step_seconds > h.seconds_per_step THEN h.fastest_step_seconds
        ELSE h.seconds_per_step END, u.chunk
-FROM units u JOIN assignments a ON a.unit = u.id JOIN hosts h ON h.id = a.host
-WHERE u.project = :project AND u.epoch = :epoch AND u.version = :version AND u.kind = 'train'
-  AND u.state = 'open' AND a.state IN ('leased', 'uploading') AND a.purpose = 'primary'
-  AND h.seconds_per_step > 0 AND u.position % :every = 0
+FROM assignments a JOIN units u ON u.id = a.unit JOIN hosts h ON h.id = a.host
+WHERE a.project = :project AND a.epoch = :epoch AND a.version = :version
+  AND a.state IN ('leased', 'uploading') AND a.purpose = 'primary'
+  AND u.kind = 'train' AND u.state = 'open' AND h.seconds_per_step > 0 AND u.position % :every = 0
 """
 UNITS_OF_ROUND: Final = f"""
 SELECT {_UNIT} FROM units

@@ -651,6 +651,13 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         **where("state IN ('leased', 'uploading')"),
     )
     op.create_index(
+        "assignments_first_tries",
+        "assignments",
+        ["project", "epoch", "version"],
+        unique=False,
+        **where("state IN ('leased', 'uploading') AND purpose = 'primary'"),
+    )
+    op.create_index(
         "assignments_leases",
         "assignments",
         ["lease_until"],
