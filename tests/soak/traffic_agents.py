@@ -76,7 +76,7 @@ class Fleet:
     accepted: dict[int, int] = field(default_factory=dict)
     """Versions of the accepted results, by the numbers by which hosts know the assignments."""
     packed_bytes: int = 0
-    """Of the largest result."""
+    """Of the largest result of a training unit."""
     is_ending: bool = False
 
     def chance(self, part: float) -> bool:
@@ -169,9 +169,9 @@ class Agent:
             await self._patient(lambda: self.client.upload(token, file, len(packed)))
             fleet.counts["uploads"] += 1
         if receipt.outcome is not ReceiptOutcome.UNNEEDED:
-            fleet.packed_bytes = max(fleet.packed_bytes, len(packed))
             fleet.counts["results"] += 1
             if manifest.unit.kind is UnitKind.TRAIN:
+                fleet.packed_bytes = max(fleet.packed_bytes, len(packed))
                 fleet.accepted[manifest.assignment] = manifest.unit.version
         else:
             fleet.counts["unneeded"] += 1
