@@ -59,6 +59,8 @@ SLACK_SECONDS: Final = 5.0
 """On top of it: a step, the writing, and the time between two looks, on a busy machine."""
 
 
+NOT_BEGUN: Final = "The lease ended before the unit was started."
+"""An evaluation, say, that waited behind a unit: nothing was computed."""
 UNITS: Final = """SELECT id, state, verdict, credit, note, ended_at,
     manifest ->> '$.unit.kind' AS kind FROM assignments"""
 """Of an agent's journal."""
@@ -239,7 +241,7 @@ class Fleet:
         """Return the states of the coordinator's units and assignments that are no end."""
         with closing(sqlite3.connect(self.world.home / "store.sqlite")) as store:
             states = {state for (state,) in store.execute(STATES)}
-        return states & {"open", "leased", "uploading", "reported", "expired", "invalid"}
+        return states & {"open", "leased", "uploading", "reported", "invalid"}
 
     def units(self) -> list[dict[str, Any]]:
         """Return all units of all agents, as their journals have them."""
@@ -273,7 +275,7 @@ def faults_of(fleet: Fleet, units: list[dict[str, Any]]) -> list[str]:
         if one.steps > one.most_steps:
             faults.append(f"more was lost than the bound: {one}")
     for unit in units:
-        if unit["state"] not in {"done", "given_back"}:
+        if unit["state"] not in {"done", "given_back"} and unit["note"] != NOT_BEGUN:
             faults.append(f"not finished: {unit}")
         elif unit["kind"] == "train" and unit["state"] == "done" and not unit["credit"] > 0:
             faults.append(f"finished, and without credit: {unit}")
