@@ -45,7 +45,7 @@ class ReadyPipe:
 
 
 class ReadySignal:
-    """The child's side. Without a `descriptor` nobody wants to know."""
+    """The child's side. None: no parent waits for it."""
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor

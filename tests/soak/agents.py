@@ -50,22 +50,18 @@ UNIT: Final = {
     "new_host_units = 3": "new_host_units = 1",
     "lease_seconds = 60": "lease_seconds = 1800",
 }
-"""What is other than in the project of the tests: its units take milliseconds."""
+"""How the project differs from that of the tests, whose units take milliseconds."""
 SHARE_PERCENT: Final = 10
 """Of a core: a unit takes two minutes or more."""
 CHECKPOINT_SECONDS: Final = WorkerSettings(threads=1, memory_bytes=2**20).checkpoint_seconds
 """The state is small, so that this is the documented interval."""
 SLACK_SECONDS: Final = 5.0
 """On top of it: a step, the writing, and the time between two looks, on a busy machine."""
-
-
 NOT_BEGUN: Final = "The lease ended before the unit was started."
 """An evaluation, say, that waited behind a unit: nothing was computed."""
 UNITS: Final = """SELECT id, state, verdict, credit, note, ended_at,
     manifest ->> '$.unit.kind' AS kind FROM assignments"""
 """Of an agent's journal."""
-
-
 STATES: Final = """SELECT DISTINCT state FROM assignments
     UNION SELECT DISTINCT state FROM units WHERE kind <> 'calibrate'"""
 """Of the coordinator's store; what hosts calibrate with stays open."""

@@ -1,9 +1,9 @@
 """`python -m tests.soak.traffic [--agents 500] [--minutes 30]`: the traffic of a fleet.
 
 `pleb-coordinator serve` runs as operators run it, with retention so short that most of what comes
-is gone before the end. Every version must recompute, every accepted result be where it belongs and
-in no second version, no unit be left over, and no log tell of an error. After half of the time
-memory may not grow any more, nor the disk once that has gone which came first; a run that is too
+is gone before the end. Every version must recompute, every accepted result be accounted
+for and in one version at most, no unit be left over, and no log have an error. After half of the
+time memory may not grow any more, nor the disk once what came first has gone; a run that is too
 short for that says so.
 """
 
@@ -118,7 +118,7 @@ def run(plan: Plan, folder: Path, file: Path | None = None) -> Outcome:
     `file`: where every look at memory and disk is written to, a line of JSON each.
 
     Raises:
-        AssertionError: a result, a version or a unit is not as it should be, or a log tells of an
+        AssertionError: a result, a version or a unit is not as it should be, or a log has an
             error.
     """
     began = time.monotonic()
@@ -148,8 +148,8 @@ def run(plan: Plan, folder: Path, file: Path | None = None) -> Outcome:
         ledger.finish()
         cpu = {name: _cpu_seconds(process) for name, process in processes.items()}
         assert not lost_leases(home.store_file, now() - plan.unit_seconds), "a lease never ended"
-    told = errors_in(home.logs)
-    assert not told, f"{len(told)} errors in the logs, such as {told[0]}"
+    errors = errors_in(home.logs)
+    assert not errors, f"{len(errors)} errors in the logs, such as {errors[0]}"
     assert world.coordinator is not None
     assert "Traceback" not in world.coordinator.tail(100_000), world.coordinator.tail()
     cpu["agents"] = _cpu_seconds(psutil.Process())

@@ -290,14 +290,17 @@ async def visit(fleet: Fleet) -> None:
 
 
 async def follow(fleet: Fleet) -> None:
-    """Let the project's page tell what happens, as an open browser does; open it anew at times."""
+    """Listen to the project's event stream, as an open browser does; reconnect now and then."""
     path = f"/projects/{fleet.project}/events"
     async with httpx.AsyncClient(base_url=fleet.url, timeout=60) as browser:
         while not fleet.is_ending:
             with suppress(TimeoutError):
-                async with asyncio.timeout(fleet.unit_seconds), browser.stream("GET", path) as told:
-                    async for _ in told.aiter_lines():
-                        fleet.counts["told"] += 1
+                async with (
+                    asyncio.timeout(fleet.unit_seconds),
+                    browser.stream("GET", path) as events,
+                ):
+                    async for _ in events.aiter_lines():
+                        fleet.counts["event_lines"] += 1
 
 
 def now() -> float:

@@ -19,4 +19,4 @@ def test_what_a_fleet_sends_counts_once_and_every_version_recomputes(tmp_path: P
     ledger, counts = outcome.ledger, outcome.ledger.fleet.counts
     assert ledger.checked["versions"] == ledger.version > 2
     assert ledger.checked["counted"] > 20
-    assert min(counts[kind] for kind in ("uploads", "visits", "told")) > 0
+    assert min(counts[kind] for kind in ("uploads", "visits", "event_lines")) > 0

@@ -82,7 +82,7 @@ def copy_files(place: Path | str, source: Blobs, target: Blobs) -> tuple[int, in
     Each is hashed when it is read.
 
     Raises:
-        InputError: one is other than was put, or hosts are done with results that nobody has read.
+        InputError: a file is damaged, or the bucket has results that have yet to be checked.
     """
     store = Store(place)
     try:

@@ -68,6 +68,7 @@ _LOOK_SECONDS: Final = 0.05
 _LOOK_SHARE: Final = 0.05
 """Or for this part of the time that it took: its host learns of a verdict with its next request."""
 _LOOK_MOST_SECONDS: Final = 180.0
+"""What a host claims cannot hold an exam up for longer."""
 _SPEED_WEIGHT: Final = 0.2
 """Of the newest measurement: one unit computed during a game hardly changes the next lease."""
 
