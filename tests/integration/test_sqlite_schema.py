@@ -136,6 +136,7 @@ HOT = [
     "MANY_HOSTS",
     "GET_FLEET_VIEW",
     "IN_FLIGHT",
+    "UNDECIDED",
     "EVALUATIONS",
     "RESTORES",
     "REFERENCES_OF",

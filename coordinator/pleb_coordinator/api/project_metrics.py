@@ -100,6 +100,9 @@ def _of_projects(found: list[Numbers], now: float) -> Iterator[str]:
     yield from each("pleb_accounts", "Accounts of these.", lambda p: p.counts.accounts)
     yield from each("pleb_in_flight", "Units in hosts' hands.", lambda p: p.counts.in_flight)
     yield from each(
+        "pleb_undecided", "Results that wait for a verdict.", lambda p: p.counts.undecided
+    )
+    yield from each(
         "pleb_credit_flops", "FLOPs of verified work, in all.", lambda p: p.counts.credit
     )
     yield from each(

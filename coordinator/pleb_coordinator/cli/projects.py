@@ -156,7 +156,10 @@ def project_lines(p: ProjectStatus) -> Iterator[str]:
         yield f"  {name:<9}  {value:.5g} on the holdout (version {p.metrics_version})"
     counts = msgspec.structs.asdict(p.counts)
     yield "  fleet      " + ", ".join(f"{counts[name]} {name}" for name in ("hosts", "accounts"))
-    yield f"  results    {p.counts.verified} verified, {p.counts.refused} refused"
+    yield (
+        f"  results    {p.counts.verified} verified, {p.counts.refused} refused, "
+        f"{p.counts.undecided} undecided"
+    )
     yield f"  in flight  {p.counts.in_flight}"
     if p.coverage is not None:
         yield f"  shards     {shown_coverage(p.coverage)}"

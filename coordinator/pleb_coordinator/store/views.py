@@ -36,6 +36,8 @@ class Totals(Record, frozen=True):
     """Results that were proven wrong, those of banned hosts included."""
     in_flight: int
     """Assignments that are computed or uploaded."""
+    undecided: int
+    """Results that wait for a verdict."""
     credit: float
     """FLOPs of verified work."""
 
@@ -122,6 +124,7 @@ class Views(TableGroup):
             verified=verified,
             refused=refused + bans * ban_after,
             in_flight=self._value(sql.IN_FLIGHT, project=project),
+            undecided=self._value(sql.UNDECIDED, project=project),
             credit=credit,
         )
 
@@ -157,7 +160,9 @@ class Views(TableGroup):
             )
         totals = _TOTALS.decode(row[1])
         totals = msgspec.structs.replace(
-            totals, in_flight=self._value(sql.IN_FLIGHT, project=project)
+            totals,
+            in_flight=self._value(sql.IN_FLIGHT, project=project),
+            undecided=self._value(sql.UNDECIDED, project=project),
         )
         contributors, teams = _CONTRIBUTORS.decode(row[2]), _TEAMS.decode(row[3])
         return FleetView(totals, contributors[:most], teams[:most])

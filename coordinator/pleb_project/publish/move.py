@@ -45,8 +45,8 @@ __all__ = ["Moved", "Mover", "finish_round"]
 
 _LOOK_SECONDS: Final = 1.0
 _STRAGGLER_SECONDS: Final = 60.0
-"""After the last round, units that are still computed are waited for so long: their hosts get
-credit, and the version is made already."""
+"""After the last round, what is still computed or undecided is waited for so long, or as long as
+the round took: its hosts get credit, and the version is made already."""
 
 
 class _Newest(msgspec.Struct, frozen=True):
@@ -82,13 +82,16 @@ def finish_round(
     """
     old.set_activity(project, "finishing", note)
     old.say("The open round is finished first, so that no unit is lost.")
+    opened_at = old.clock()
     end: float | None = None
     while True:
-        status = decode_status(old.coordinator.status(project))
-        now = old.clock()
-        if status.round is None or status.state != "active":
-            end = end or now + _STRAGGLER_SECONDS
-            if not status.counts.in_flight or now >= end:
+        status, now = decode_status(old.coordinator.status(project)), old.clock()
+        if status.round is not None and status.state == "active":
+            opened_at = min(opened_at, status.round.opened_at)
+        else:
+            end = end or now + max(_STRAGGLER_SECONDS, now - opened_at)
+            left = status.counts.in_flight + status.counts.undecided
+            if not left or now >= end:
                 return
         sleep(_LOOK_SECONDS)
 

@@ -160,6 +160,8 @@ class Counts(Status, frozen=True):
     verified: int = 0
     refused: int = 0
     in_flight: int = 0
+    undecided: int = 0
+    """Results that wait for a verdict."""
     credit: float = 0.0
 
 

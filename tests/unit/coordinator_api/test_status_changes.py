@@ -40,7 +40,9 @@ def status(**changes):
         hosts=[],
         units=[],
         contributors=[],
-        counts=Counts(hosts=0, accounts=0, verified=0, refused=0, in_flight=0, credit=0.0),
+        counts=Counts(
+            hosts=0, accounts=0, verified=0, refused=0, in_flight=0, undecided=0, credit=0.0
+        ),
         parameters=1,
         created_at=0.0,
         updated_at=0.0,

@@ -14,6 +14,10 @@ SELECT count(*) FROM assignments
 WHERE state IN ('leased', 'uploading') AND project = :project
 """
 
+UNDECIDED: Final = """
+SELECT count(*) FROM assignments WHERE state = 'reported' AND project = :project
+"""
+
 SHARDS_GIVEN: Final = """
 SELECT DISTINCT u.shard_first, u.shard_count, a.host
 FROM units u JOIN assignments a ON a.unit = u.id JOIN hosts h ON h.id = a.host
