@@ -261,13 +261,23 @@ def test_throughput_of_unequal_pcs_is_compared_with_all_they_could_compute():
     assert (found.lost_units, found.hosts) == (0, 4)
 
 
-def test_what_is_finished_while_the_coordinator_is_away_is_told_from_what_is_late():
+def with_an_outage(rounds):
     comes_and_goes = Habits(Weibull(1.0, 0.5), Weibull(1.0, 0.5))
     plan = FleetPlan(hosts=24, trusted=1, unit_seconds=60, habits=((1.0, comes_and_goes),))
-    settings = replace(SMALL, fleet=plan, hours=1.5, lease_seconds=600, outages=((0.5, 0.5),))
-    with opened_fleet(settings) as fleet:
+    settings = replace(SMALL, fleet=plan, round=rounds, hours=1.5, lease_seconds=600)
+    with opened_fleet(replace(settings, outages=((0.5, 0.5),))) as fleet:
         fleet.run()
-        found = throughput_of(fleet, 0.1)
+        return throughput_of(fleet, 0.1)
+
+
+def test_what_is_finished_while_the_coordinator_is_away_has_its_credit():
+    found = with_an_outage(SMALL.round)
+    assert (found.lost_units, found.lost_in_time_units) == (0, 0)
+    assert found.results > 500
+
+
+def test_units_that_nobody_else_did_are_lost_after_many_versions_in_time_or_not():
+    found = with_an_outage(Round(units=8, quorum=2))
     assert 0 < found.lost_in_time_units < found.lost_units
 
 

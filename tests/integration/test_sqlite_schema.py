@@ -137,6 +137,7 @@ HOT = [
     "GET_FLEET_VIEW",
     "IN_FLIGHT",
     "UNDECIDED",
+    "CHECKS_IN_VAIN",
     "EVALUATIONS",
     "RESTORES",
     "REFERENCES_OF",

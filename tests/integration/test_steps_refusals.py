@@ -164,34 +164,6 @@ def test_a_lease_that_ran_out_goes_to_another_but_its_result_is_still_welcome(wo
     assert seeds == [manifest.unit.seed], "as the replica, and no third copy waits"
 
 
-@pytest.mark.parametrize("versions", [1, 10])
-def test_a_result_that_comes_after_its_lease_and_its_version_has_its_credit(world, versions):
-    trusted = world.volunteer("trusted", role=Role.TRUSTED)
-    host = world.volunteer("host")
-    manifest = leased(world, host)
-    world.clock.now += manifest.lease_seconds + 1
-    world.run()
-    while world.project.version < versions:
-        assert world.work(trusted)
-    assert world.answer(host, manifest).outcome == "unneeded", "it is equal to the one that counts"
-    world.run()
-    *_, verdicts = world.exchange(host, 0, [], [])
-    assert [(told.verdict, told.credit > 0) for told in verdicts] == [("valid", True)]
-
-
-def test_of_an_old_version_a_late_result_that_differs_is_refused(world):
-    trusted = world.volunteer("trusted", role=Role.TRUSTED)
-    host = world.volunteer("host", drift=1e-5)
-    manifest = leased(world, host)
-    world.clock.now += manifest.lease_seconds + 1
-    world.run()
-    while world.project.version < 10:
-        assert world.work(trusted)
-    assert refused(world, host, manifest, delta_result(world.train(host, manifest))) == (
-        RefusalCode.LEASE_EXPIRED
-    )
-
-
 def test_a_failure_gives_the_unit_to_another_host(world):
     host, other = world.volunteer("host"), world.volunteer("other")
     manifest = leased(world, host)

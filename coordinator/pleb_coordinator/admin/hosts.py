@@ -261,7 +261,7 @@ class DeleteHost(HostCommand[HostDeleted], frozen=True):
         with desk.opened() as store, store.write() as tx:
             project = tx.projects.find(self.project)
             host = find_host(tx, project, self.host)
-            oldest = project.version - LIMITS.version_lag
+            oldest = project.oldest_accepted
             if host.suspended_by is not None or not tx.retention.is_settled(
                 host.id, project.epoch, oldest
             ):

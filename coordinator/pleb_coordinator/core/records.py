@@ -15,6 +15,7 @@ from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.chunk import FULL
+from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import Role, Verdict
 from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.protocol.reasons import Reason
@@ -203,6 +204,15 @@ class Project(Record, frozen=True):
     def keys(self) -> list[int]:
         """The numbers of a private project's keys, the newest one last; none: it is public."""
         return [int(number) for number in self.key_numbers.split()]
+
+    @property
+    def oldest_accepted(self) -> int:
+        """The oldest version whose units agents still accept; negative while they accept all.
+
+        Not 0: a search for rows below version 0 would read all rows of version 0, where a new
+        project has its whole round.
+        """
+        return self.version - LIMITS.version_lag
 
     @property
     def effective_tolerance(self) -> float:

@@ -39,7 +39,7 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     """Finished results that were refused because they came too late."""
     lost_in_time_units: int
     """Of those, finished within their lease: the coordinator was away, and then their PC was, until
-    another host had done the unit."""
+    the unit was given up: nobody else had done it either."""
     undone_units: int
     """Finished results that a restored coordinator did not know, or whose assignment it did not."""
     late_units: int

@@ -125,7 +125,7 @@ def _accept(context: RequestContext, report: Report, data: bytes | None) -> Rece
     if unit.epoch != context.project.epoch:
         message = f"Epoch {unit.epoch} has ended: drop its results and ask for new work."
         raise Refusal(RefusalCode.EPOCH_ENDED, message)
-    _check_state(context, assignment, unit, report)
+    _check_state(context, assignment, unit)
     if (report.epoch, report.version) != (unit.epoch, unit.version):
         message = f"The unit starts from version {unit.version} of epoch {unit.epoch}."
         raise Refusal(RefusalCode.WRONG_BASE_VERSION, message)
@@ -142,9 +142,7 @@ def _accept(context: RequestContext, report: Report, data: bytes | None) -> Rece
             return _trained(context, assignment, unit, report, result, data)
 
 
-def _check_state(
-    context: RequestContext, assignment: Assignment, unit: UnitRow, report: Report
-) -> None:
+def _check_state(context: RequestContext, assignment: Assignment, unit: UnitRow) -> None:
     """Raise unless a report of the assignment can still be used.
 
     A result that comes after its lease ran out is accepted as long as it can be compared with
@@ -158,16 +156,15 @@ def _check_state(
         raise Refusal(RefusalCode.ALREADY_REPORTED, message)
     if assignment.state != AssignmentState.EXPIRED:
         return
-    if not _can_be_compared(context, unit, report):
+    if not _can_be_compared(context, unit):
         message = "The lease ran out and another host has done the unit: drop its result."
         raise Refusal(RefusalCode.LEASE_EXPIRED, message)
 
 
-def _can_be_compared(context: RequestContext, unit: UnitRow, report: Report) -> bool:
-    """Whether a late result can earn credit: deltas of old versions are gone but those that count.
+def _can_be_compared(context: RequestContext, unit: UnitRow) -> bool:
+    """Whether a late result can earn credit.
 
-    Of an old version's unit only a result that is equal to the one that counts is accepted: its
-    bytes are not needed.
+    Of an old version's results only the one that counts is kept, and not for ever.
     """
     if unit.kind != UnitKind.TRAIN:
         return unit.state is UnitState.OPEN
@@ -175,12 +172,9 @@ def _can_be_compared(context: RequestContext, unit: UnitRow, report: Report) -> 
         return still_own(context, unit)
     if unit.state not in _COMPARABLE:
         return False
-    if unit.version >= context.project.version - LIMITS.version_lag:
+    if unit.version >= context.project.oldest_accepted:
         return True
-    if unit.canonical is None or not isinstance(report.result, DeltaResult):
-        return False
-    canonical = context.tx.assignments.with_delta(unit.id, report.result.digest)
-    return canonical is not None and canonical == unit.canonical
+    return unit.canonical is not None and context.tx.assignments.delta(unit.canonical) is not None
 
 
 def _evaluated(

@@ -11,16 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import astuple
 
-from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
+from pleb_coordinator.core.assignment_state import AssignmentEvent
 from pleb_coordinator.core.records import FileKind, Fleet, Purpose
-from pleb_coordinator.core.unit_state import UnitEvent
 from pleb_coordinator.steps.anchor import TRUSTED_SEEN_SECONDS
 from pleb_coordinator.steps.files import remove_upload
-from pleb_coordinator.steps.outcome import expire_lease
-from pleb_coordinator.store.assignments import Judgement
+from pleb_coordinator.steps.outcome import cancel_unit, expire_lease
 from pleb_coordinator.store.background import CLAIM_SECONDS
-from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.messages import Verdict
 from pleb_shared.protocol.reasons import ReasonCode, because
 
 if TYPE_CHECKING:
@@ -110,7 +106,7 @@ def expire_uploads(tx: Transaction, deps: Deps, _: bool) -> int:
 
 def find_old_units(tx: Transaction, _: Deps, project: Project) -> Project | None:
     """Return the project if it has unfinished work of versions that agents refuse."""
-    place = (project.id, project.epoch, _oldest(project))
+    place = (project.id, project.epoch, project.oldest_accepted)
     unfinished = tx.assignments.any_unsent_before(*place) or tx.units.undecided_before(*place, 1)
     return project if unfinished else None
 
@@ -118,10 +114,12 @@ def find_old_units(tx: Transaction, _: Deps, project: Project) -> Project | None
 def retire_units(tx: Transaction, deps: Deps, project: Project) -> int:
     """Cancel work of versions that agents refuse as too old; return how many rows changed.
 
-    A result that could not be confirmed in all that time counts neither for nor against its host.
+    A result that could not be confirmed in all that time counts neither for nor against its host:
+    `verify` says so where another result of the unit counts.
     """
     now = deps.clock()
-    place = (project.id, project.epoch, _oldest(project))
+    place = (project.id, project.epoch, project.oldest_accepted)
+    tx.units.make_due_before(*place)
     cancelled = tx.assignments.cancel_unsent_before(*place)
     units = tx.units.undecided_before(*place, _BATCH)
     for unit in units:
@@ -204,23 +202,8 @@ def store_view(tx: Transaction, _: Deps, found: LargeFleet) -> None:
     tx.views.store_fleet(found.project, found.at, found.view)
 
 
-def _oldest(project: Project) -> int:
-    """Return the oldest version that agents still accept; negative while they accept all.
-
-    Not 0: a search for rows below version 0 would read all rows of version 0, where a new project
-    has its whole round.
-    """
-    return project.version - LIMITS.version_lag
-
-
 def _retire(tx: Transaction, unit: UnitRow, now: float) -> None:
-    tx.units.move(unit, UnitEvent.CANCELLED, now, None)
     if unit.disputed or unit.look_at is not None:
         tx.units.set_dispute(unit.id, disputed=False, deciders=0)
         tx.units.set_look_at(unit.id, None)
-    for assignment in tx.assignments.of_unit(unit.id):
-        if assignment.state == AssignmentState.REPORTED:
-            judgement = Judgement(Verdict.LATE, 0.0, None, because(ReasonCode.NOT_CONFIRMED))
-            tx.assignments.judge(assignment, AssignmentEvent.SET_ASIDE, judgement)
-        elif assignment.state in {AssignmentState.LEASED, AssignmentState.UPLOADING}:
-            tx.assignments.move(assignment, AssignmentEvent.CANCELLED)
+    cancel_unit(tx, unit, now, because(ReasonCode.NOT_CONFIRMED))

@@ -28,7 +28,6 @@ from pleb_coordinator.steps.fit import fitted, in_window, unit_to_double
 from pleb_coordinator.steps.leasing import give, lease, lease_more
 from pleb_coordinator.steps.no_work import no_work, not_comparable, paced
 from pleb_coordinator.steps.own import no_own_work, own_unit
-from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.messages import NoWork, WorkRequest
 from pleb_shared.protocol.project import calibration_unit
@@ -214,7 +213,7 @@ def _to_spot_check(context: RequestContext) -> list[UnitRow]:
     tx, project = context.tx, context.project
     alarm = tx.hosts.alarm(project.id)
     rules = project.metadata.verification
-    oldest = project.version - LIMITS.version_lag + 1
+    oldest = project.oldest_accepted + 1
     for wanted, state in ((True, SpotCheck.WANTED), (False, SpotCheck.POSSIBLE)):
         if not spot_checks_left(alarm, rules, wanted=wanted):
             continue

@@ -22,7 +22,6 @@ from pleb_coordinator.core.leaning import (
 )
 from pleb_coordinator.core.records import Counting, RestoreCause
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
-from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +96,7 @@ def watch_versions(tx: Transaction, project: Project) -> None:
     restores = tx.versions.restores(*place)
     kept = tx.comparisons.recent_traits(*place, KEPT_RESULTS)
     leaning = as_a_lie(kept, kept, lies_of(tx, project))
-    for version in range(max(0, project.version - LIMITS.version_lag), project.version):
+    for version in range(max(0, project.oldest_accepted), project.version):
         if any(back.restores <= version < back.number for back in restores):
             continue  # it was taken back already
         inputs = tx.units.of_round(*place, version, {UnitState.APPLIED, UnitState.DISPROVED})

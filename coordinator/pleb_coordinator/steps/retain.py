@@ -20,7 +20,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.steps.files import remove_delta
-from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,7 +122,7 @@ def remove_rounds(tx: Transaction, deps: Deps, rounds: Sequence[Round]) -> None:
 
 def find_hosts(tx: Transaction, deps: Deps, project: Project) -> list[int] | None:
     """Return hosts that have not been seen for long, or None."""
-    oldest = project.version - LIMITS.version_lag
+    oldest = project.oldest_accepted
     settled = tx.retention.settled_at(project.id, project.epoch, oldest)
     if settled is None:
         return None  # so young that a result of any host may still wait for its verdict

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.records import FileKind, Round, Tombstone
 from pleb_coordinator.steps.files import keep_less, remove_delta
-from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -63,7 +62,7 @@ def find_round(tx: Transaction, _: Deps, project: Project) -> Sweeping | None:
 
     A round may have 100,000 units: they are looked through here, where nobody waits.
     """
-    oldest = project.version - LIMITS.version_lag
+    oldest = project.oldest_accepted
     row = tx.rounds.unswept_before(project.id, project.epoch, oldest)
     if row is None:
         return None

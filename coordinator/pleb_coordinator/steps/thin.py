@@ -19,7 +19,6 @@ from pleb_coordinator.core.records import Kept
 from pleb_coordinator.steps.access import blobs_of
 from pleb_coordinator.steps.activity import best_of
 from pleb_coordinator.steps.files import keep_blobs, keep_less, remove_delta
-from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.tensors.format import difference_format
 from pleb_shared.tensors.layout import save_tensors
 from pleb_shared.tensors.version import read_version
@@ -136,7 +135,7 @@ def commit(tx: Transaction, deps: Deps, work: Reduction, snapshot: Blob | None) 
 def _oldest(tx: Transaction, project: Project, kept: Kept) -> VersionRow | None:
     """Return the oldest version of which so much is kept and less may be; None: there is none."""
     cases = tx.retention.cases(project.id) if kept is Kept.EXACT else set()
-    up_to = (project.epoch, project.version - LIMITS.version_lag)
+    up_to = (project.epoch, project.oldest_accepted)
     rows = tx.versions.oldest(project.id, kept, up_to=up_to, limit=len(cases) + 1)
     row = next((row for row in rows if (row.epoch, row.number - 1) not in cases), None)
     if row is None or not row.number:

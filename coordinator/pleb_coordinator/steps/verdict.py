@@ -27,9 +27,9 @@ from pleb_coordinator.core.reputation import (
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.steps.anchor import ask_anchor, ask_proven, ask_trusted
 from pleb_coordinator.steps.conviction import convict, doubt, pardon, suspend
+from pleb_coordinator.steps.files import remove_delta
 from pleb_coordinator.steps.lookback import watch_versions
 from pleb_coordinator.store.assignments import Judgement
-from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import Verdict
 from pleb_shared.protocol.reasons import ReasonCode, because
 
@@ -75,6 +75,9 @@ class CaseContext:
 def apply_decision(context: CaseContext, decision: Decision) -> None:
     """Record what follows from the decision."""
     tx, unit = context.tx, context.unit
+    if unit.version < context.project.oldest_accepted:
+        _apply_late(context, decision)
+        return
     if decision.canonical is not None:
         _settle(context, decision)
     elif decision.disputed:
@@ -84,6 +87,31 @@ def apply_decision(context: CaseContext, decision: Decision) -> None:
             tx.units.set_dispute(unit.id, disputed=True, deciders=unit.deciders)
     _ask(context, decision)
     _note_quorum(context)
+
+
+def _apply_late(context: CaseContext, decision: Decision) -> None:
+    """Judge results of a version for which nothing can be computed any more.
+
+    They are compared with the one that counts. What that does not confirm or refute counts neither
+    for nor against its host.
+    """
+    tx, unit = context.tx, context.unit
+    judged = {*decision.agreeing, *decision.wrong}
+    if decision.canonical is not None and (unit.canonical is None or unit.canonical in judged):
+        _settle(context, replace(decision, near=(), doubtful=()))
+    elif unit.disputed:
+        tx.units.set_dispute(unit.id, disputed=False, deciders=0)
+    if unit.look_at is not None:
+        tx.units.set_look_at(unit.id, None)
+    judgement = Judgement(Verdict.LATE, 0.0, None, because(ReasonCode.NOT_CONFIRMED))
+    for result in tx.assignments.reported(unit.id):
+        tx.assignments.judge(result, AssignmentEvent.SET_ASIDE, judgement)
+    round_ = tx.rounds.get(unit.project, unit.epoch, unit.version)
+    if round_ is not None and round_.swept_at is not None:
+        counts = tx.units.get(unit.id).canonical
+        for result in context.results:
+            if result.state is AssignmentState.REPORTED and result.id != counts:
+                remove_delta(tx, context.deps, result.id)
 
 
 def _settle(context: CaseContext, decision: Decision) -> None:
@@ -219,7 +247,7 @@ def _doubt(context: CaseContext, assignment: Assignment, decision: Decision) -> 
 def _ask(context: CaseContext, decision: Decision) -> None:
     """Ask for the result that is needed; if no host can give it, look again later."""
     unit, project = context.unit, context.project
-    if (unit.epoch, unit.version) <= (project.epoch, project.version - LIMITS.version_lag):
+    if (unit.epoch, unit.version) <= (project.epoch, project.oldest_accepted):
         return  # agents refuse it by now
     look_at = _asked(context, decision)
     if look_at != unit.look_at:

@@ -244,9 +244,15 @@ def _read(tx: Transaction, deps: Deps, project: Project, unit: UnitRow) -> Repor
     results = tuple(
         found
         for found in all_of_unit
-        if found.state in _COUNTED
-        or (found.state is AssignmentState.INVALID and found.host in convicted)
+        if found.host in all_hosts
+        and (
+            found.state in _COUNTED
+            or (found.state is AssignmentState.INVALID and found.host in convicted)
+        )
     )
+    if unit.version < project.oldest_accepted:  # of other results the bytes are gone
+        judged = AssignmentState.VALID
+        results = tuple(r for r in results if r.state is not judged or r.id == unit.canonical)
     hosts = {found.id: all_hosts[found.host] for found in results if found.host is not None}
     shared = unit.counting in {Counting.EXAM, Counting.FLEET}
     tries = [found.id for found in results if found.purpose is Purpose.PRIMARY]

@@ -117,6 +117,13 @@ class Units(TableGroup):
         """Note that there is something about the unit that `verify` has not seen."""
         self._db.execute(sql.NEW_RESULT, unit=unit)
 
+    def make_due_before(self, project: int, epoch: int, version: int) -> None:
+        """Make decided units of versions before `version` due that wait for a host to check them.
+
+        Earlier epochs are included.
+        """
+        self._db.execute(sql.CHECKS_IN_VAIN, **version_key(project, epoch, version))
+
     def set_counting(self, unit: int, counting: Counting, audit_rate: float | None) -> None:
         """Store what makes the unit's result count, and how likely its author was checked."""
         self._db.execute(sql.SET_COUNTING, unit=unit, counting=counting, audit_rate=audit_rate)

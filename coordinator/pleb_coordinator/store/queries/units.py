@@ -55,6 +55,13 @@ UPDATE units SET state = :after, canonical = :canonical, decided_at = :now
 WHERE id = :unit AND state = :before
 """
 NEW_RESULT: Final = "UPDATE units SET revision = revision + 1, due = 1 WHERE id = :unit"
+CHECKS_IN_VAIN: Final = """
+UPDATE units SET revision = revision + 1, due = 1
+WHERE state IN ('valid', 'applied', 'credited') AND id IN (
+    SELECT unit FROM assignments
+    WHERE project = :project AND (epoch, version) < (:epoch, :version) AND state = 'unsent'
+)
+"""
 LOOKED_AT: Final = "UPDATE units SET due = 0 WHERE id = :unit AND revision = :revision AND due = 1"
 SET_COUNTING: Final = """
 UPDATE units SET counting = :counting, audit_rate = :audit_rate WHERE id = :unit
