@@ -51,21 +51,27 @@ class Child:
         return None if self.process is None else self.process.pid
 
     def start(self, now: float) -> None:
-        """Start it, on a leash: it ends when this process does."""
+        """Start it, on a leash: it ends when this process does.
+
+        Raises:
+            OSError: the system starts no process now; `plan_restart` is to follow, or the end.
+        """
+        self.started_at, self.start_at = now, None
         command, passed = self.command, self.pass_fds
         if self.says_ready:
             self._ready = ReadyPipe()
             command = [*command, *self._ready.arguments]
             passed = (*passed, self._ready.descriptor)
-        self.process = subprocess.Popen(
-            leashed(command),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL if self.quiet else None,
-            pass_fds=passed,
-        )
-        if self._ready is not None:
-            self._ready.hand_over()
-        self.started_at, self.start_at = now, None
+        try:
+            self.process = subprocess.Popen(
+                leashed(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL if self.quiet else None,
+                pass_fds=passed,
+            )
+        finally:
+            if self._ready is not None:
+                self._ready.hand_over()
 
     def plan_restart(self, now: float) -> float:
         """Set when it is started again, as it has ended; return in how many seconds that is."""
@@ -115,11 +121,22 @@ class Supervisor:
         now = self.clock()
         if child.start_at is not None:
             if now >= child.start_at:
-                child.start(now)
+                self._start_again(child, now)
         elif child.process is not None and (code := child.process.poll()) is not None:
             wait = child.plan_restart(now)
             self.report(
                 f"The {child.name} process ended with code {code}; it restarts in {wait:.1f} s."
+            )
+
+    def _start_again(self, child: Child, now: float) -> None:
+        """A machine that is out of memory or processes for a moment must not end all children."""
+        try:
+            child.start(now)
+        except OSError as error:
+            wait = child.plan_restart(now)
+            self.report(
+                f"The {child.name} process cannot be started: {error.strerror}; next try in "
+                f"{wait:.1f} s."
             )
 
 

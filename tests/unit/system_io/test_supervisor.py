@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -77,6 +78,27 @@ class PlayedClock:
 
 READY = "from pleb_system.ready import *; import argparse; p = argparse.ArgumentParser(); "
 READY += "add_ready_option(p); ReadySignal(p.parse_args().ready_to).say(); "
+
+
+def test_a_machine_that_starts_no_process_for_a_moment_ends_nothing(watched, monkeypatch):
+    reports: list[str] = []
+    other = Child("other", SLEEP)
+    child = Child("short", [sys.executable, "-c", ""], says_ready=True, restarts=Restarts(QUICK))
+    started, descriptors = subprocess.Popen, psutil.Process().num_fds()
+
+    def none_for_a_moment(command, **options):
+        if "-c" in command and "" in command and sum("cannot" in line for line in reports) < 5:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return started(command, **options)
+
+    watched(child, other, report=reports.append)
+    monkeypatch.setattr(subprocess, "Popen", none_for_a_moment)
+    until(lambda: sum("cannot" in line for line in reports) == 5)
+    until(lambda: "ended" in reports[-1])
+    assert "Resource temporarily unavailable" in next(line for line in reports if "cannot" in line)
+    assert other.process is not None
+    assert other.process.poll() is None
+    assert psutil.Process().num_fds() < descriptors + 6
 
 
 @pytest.mark.parametrize(("script", "waits"), [(READY, [0.8] * 4), ("", [6.4, 12.8, 25.6, 30.0])])
