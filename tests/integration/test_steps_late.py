@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
 import pytest
 
 from pleb_coordinator.home.config import Retention
@@ -163,3 +164,19 @@ def test_a_dispute_that_nobody_decides_ends_when_its_version_lies_far_back(world
     assert undecided(world) == 0
     assert not unit_of(world, manifest)[0].disputed
     assert verdicts(world, liar) == [("late", False)]
+
+
+def test_what_is_undecided_when_an_epoch_ends_waits_for_nothing_any_more(world):
+    hosts = proven_hosts(world)
+    liar = world.volunteer("liar", lies=True)
+    manifest = late(world, liar, hosts, world.project.version + 1)
+    world.volunteer("busy", role=Role.TRUSTED)
+    world.answer(liar, manifest)
+    world.run()
+    assert undecided(world) == 1
+    world.metadata = msgspec.structs.replace(world.metadata, number=2, epoch=1)
+    world.publish()
+    world.run()
+    assert undecided(world) == 0
+    assert not unit_of(world, manifest)[0].disputed
+    assert not unit_of(world, manifest)[0].due

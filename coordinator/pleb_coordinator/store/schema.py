@@ -267,7 +267,7 @@ Table(
         "fetch_by",
         **where("fetch_by IS NOT NULL AND state = 'unsent'"),
     ),
-    Index("assignments_reported", "unit", "project", **_REPORTED),
+    Index("assignments_reported", "unit", "project", "epoch", **_REPORTED),
     Index("assignments_unjudged", "unit", "host", **_UNJUDGED),
     Index("assignments_in_hand", "host", **_LIVE),
     Index(

@@ -118,10 +118,7 @@ class Units(TableGroup):
         self._db.execute(sql.NEW_RESULT, unit=unit)
 
     def make_due_before(self, project: int, epoch: int, version: int) -> None:
-        """Make decided units of versions before `version` due that wait for a host to check them.
-
-        Earlier epochs are included.
-        """
+        """Make units of versions before `version` due that are decided and wait for a check."""
         self._db.execute(sql.CHECKS_IN_VAIN, **version_key(project, epoch, version))
 
     def set_counting(self, unit: int, counting: Counting, audit_rate: float | None) -> None:

@@ -37,7 +37,7 @@ class Totals(Record, frozen=True):
     in_flight: int
     """Assignments that are computed or uploaded."""
     undecided: int
-    """Results that wait for a verdict."""
+    """Results of this epoch that wait for a verdict."""
     credit: float
     """FLOPs of verified work."""
 

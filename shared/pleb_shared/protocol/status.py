@@ -161,7 +161,7 @@ class Counts(Status, frozen=True):
     refused: int = 0
     in_flight: int = 0
     undecided: int = 0
-    """Results that wait for a verdict."""
+    """Results of this epoch that wait for a verdict."""
     credit: float = 0.0
 
 

@@ -59,7 +59,7 @@ CHECKS_IN_VAIN: Final = """
 UPDATE units SET revision = revision + 1, due = 1
 WHERE state IN ('valid', 'applied', 'credited') AND id IN (
     SELECT unit FROM assignments
-    WHERE project = :project AND (epoch, version) < (:epoch, :version) AND state = 'unsent'
+    WHERE project = :project AND epoch = :epoch AND version < :version AND state = 'unsent'
 )
 """
 LOOKED_AT: Final = "UPDATE units SET due = 0 WHERE id = :unit AND revision = :revision AND due = 1"

@@ -15,7 +15,9 @@ WHERE state IN ('leased', 'uploading') AND project = :project
 """
 
 UNDECIDED: Final = """
-SELECT count(*) FROM assignments WHERE state = 'reported' AND project = :project
+SELECT count(*) FROM assignments
+WHERE state = 'reported' AND project = :project
+  AND epoch = (SELECT epoch FROM projects WHERE id = :project)
 """
 
 SHARDS_GIVEN: Final = """

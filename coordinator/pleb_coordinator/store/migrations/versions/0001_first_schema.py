@@ -668,7 +668,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
     op.create_index(
         "assignments_reported",
         "assignments",
-        ["unit", "project"],
+        ["unit", "project", "epoch"],
         unique=False,
         **where("state = 'reported'"),
     )
