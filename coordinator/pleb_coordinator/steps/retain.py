@@ -7,7 +7,7 @@ in the configuration:
 - rounds and units of versions that are not exact any more;
 - events, and the results that did not count, once `unit show` has had its time to explain them;
 - hosts that have not been seen for long: their account keeps its credit (`departed`). None goes
-  before all versions that it may have a result of are too old for a verdict;
+  before all versions that it may have a result of are too old for a check;
 - determinism classes that no host belongs to, with their bytes;
 - calibrations of which no class keeps the bytes, and uploads that are complete.
 
