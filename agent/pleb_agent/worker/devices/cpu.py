@@ -42,7 +42,11 @@ class Cpu:
         self._warm_bytes = 0
 
     def warm_up(self, numerics: Numerics) -> None:
-        """Load all, with one inter-op thread for good; the dry run's parts, too."""
+        """Load all, with one inter-op thread for good; the dry run's parts, too.
+
+        MKL sets its vector functions up at the first call of one, without a lock: if several
+        threads make that call at once, some compute it less exactly. Here one thread makes it.
+        """
         torch.set_num_interop_threads(1)
         torch.set_num_threads(1)
         if numerics == "strict":
@@ -52,6 +56,7 @@ class Cpu:
             torch.zeros(2, 2) @ torch.zeros(2, 2)
         weight = torch.zeros(2, 2, requires_grad=True)
         (weight @ torch.ones(2, 2)).sum().backward()  # type: ignore[no-untyped-call]
+        torch.ones(2).exp()
         self._warm_bytes = self._resident_bytes()
 
     def runtime(self, threads: int) -> Runtime:
