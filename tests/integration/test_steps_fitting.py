@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from pleb_coordinator.core.planning import YOUNG_VERSIONS
 from pleb_coordinator.core.records import NewAssignment, Purpose
 from pleb_coordinator.core.reputation import standing_of
 from pleb_coordinator.steps import fit
@@ -178,3 +179,28 @@ def test_a_check_that_does_not_fit_waits_for_its_host_or_is_drawn_again(tmp_path
     assert [m.unit.local_steps for m in world.ask(host)[0]] == [24], "a first try that fits"
     host.free_seconds = None
     assert [m.assignment for m in world.ask(host)[0]] == [drawn]
+
+
+def test_a_lease_ends_when_nobody_can_judge_its_result_any_more(tmp_path):
+    """Agents refuse units of versions that lie further back than eight."""
+    world, hosts = fleet(tmp_path, (64, 64), units=2, quorum=2, shortest_unit=1.0)
+    assert lease_of(world, hosts[0]) == 600.0, "no round is usual yet"
+    while world.project.version < YOUNG_VERSIONS + 5:
+        given = [(host, manifest) for host in hosts for manifest in world.ask(host)[0]]
+        world.pass_time(64)
+        for host, manifest in given:
+            world.answer(host, manifest)
+        world.run()
+    assert lease_of(world, hosts[0], usual=30) == 8 * 30.0
+    assert lease_of(world, hosts[1], usual=3) == 2 * 64.0, "time for the unit is always left"
+
+
+def lease_of(world, host, usual=None):
+    """Return the length of a lease for a unit of 64 seconds, after rounds of `usual` ones."""
+    with world.store.write() as tx:
+        tx.hosts.set_speed(tx.hosts.find_of("tiny", host.key.fingerprint).id, 1.0)
+        if usual:
+            taken = "UPDATE rounds SET opened_at = closed_at - :usual WHERE closed_at IS NOT NULL"
+            tx._db.execute(taken, usual=usual)
+    (manifest,) = world.ask(host)[0]
+    return manifest.lease_seconds

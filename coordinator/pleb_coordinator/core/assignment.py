@@ -36,6 +36,8 @@ LARGEST_SHARE: Final = 0.2
 _SHORTEST_LEASE_SECONDS: Final = 60.0
 _LEASE_FACTOR: Final = 20.0
 """A lease is this many times the expected time: volunteers' PCs pause and sleep."""
+_LEAST_FACTOR: Final = 2.0
+"""It is never a smaller multiple, if the project allows that: no host is blamed for being slow."""
 
 TRUSTED_ORDER: Final = (
     Purpose.EVALUATION,
@@ -85,11 +87,24 @@ def expected_seconds(
     return host.seconds_per_step * whole_steps(unit, facts)
 
 
-def lease_seconds(expected: float | None, longest: float, place: int) -> float:
-    """Return the length of a lease for the host's unit number `place` (1: it starts now)."""
+def lease_seconds(
+    expected: float | None, longest: float, place: int, judged: float = math.inf
+) -> float:
+    """Return the length of a lease.
+
+    Args:
+        expected: how long the unit should take the host, in seconds; None: its speed is not known.
+        longest: what the project allows.
+        place: of the unit among those in the host's hands, 1: it starts now.
+        judged: for how long a result can be judged. A longer lease would promise too much.
+    """
     if expected is None:
         return longest
-    return min(longest, max(_SHORTEST_LEASE_SECONDS, _LEASE_FACTOR * expected * place))
+    least, usual = (
+        max(_SHORTEST_LEASE_SECONDS, factor * expected * place)
+        for factor in (_LEAST_FACTOR, _LEASE_FACTOR)
+    )
+    return min(longest, usual, max(least, judged))
 
 
 def exam_pace_seconds(unit_seconds: float, setbacks: int) -> float:

@@ -29,6 +29,7 @@ __all__ = [
     "is_late",
     "round_ahead",
     "seconds_left",
+    "usual_seconds",
     "whole_unit",
 ]
 
@@ -197,14 +198,13 @@ def seconds_left(ahead: RoundAhead, own_seconds_per_step: float, now: float) -> 
     return max(0.0, balanced if ahead.needed > 0 else 0.0, rest)
 
 
-def due_by(lengths: Sequence[float], opened_at: float) -> float:
-    """Return when an open round becomes unusually long; infinity: nobody knows.
+def usual_seconds(lengths: Sequence[float]) -> float:
+    """Return how long a round usually takes, from those of the last rounds; infinity: unknown."""
+    return statistics.median(lengths) if len(lengths) >= _FEWEST_ROUNDS else math.inf
 
-    `lengths` are those of the last rounds, in seconds.
-    """
-    if len(lengths) < _FEWEST_ROUNDS:
-        return math.inf
-    usual: float = statistics.median(lengths)
+
+def due_by(usual: float, opened_at: float) -> float:
+    """Return when an open round becomes longer than the `usual` seconds by too much."""
     return opened_at + _LONG * usual
 
 

@@ -21,6 +21,7 @@ from pleb_coordinator.core.fitting import (
     is_late,
     round_ahead,
     seconds_left,
+    usual_seconds,
     whole_unit,
 )
 from pleb_coordinator.core.planning import YOUNG_VERSIONS
@@ -33,7 +34,14 @@ if TYPE_CHECKING:
     from pleb_coordinator.core.records import Assignment, Round, UnitRow
     from pleb_coordinator.steps import RequestContext
 
-__all__ = ["fitted", "in_window", "nothing_fits", "unit_to_double", "window_is_over"]
+__all__ = [
+    "fitted",
+    "in_window",
+    "nothing_fits",
+    "unit_to_double",
+    "usual_round_seconds",
+    "window_is_over",
+]
 
 _YOUNG_ROUND_SECONDS: Final = 60.0
 """So long after its start many hosts have yet to ask: the last round says how fast they are. Not
@@ -223,7 +231,6 @@ def _look(context: RequestContext, row: Round) -> RoundAhead:
         if context.now - row.opened_at < min(_YOUNG_ROUND_SECONDS, length):
             steps = tx.units.steps_of_round(project.id, project.epoch, last.version)
             before = steps / length
-    since = max(YOUNG_VERSIONS, project.version - _USUAL_ROUNDS)
     costs = {chunk: cost_of_chunk(project.facts, chunk) for chunk in {f.chunk for f in in_hand}}
     return round_ahead(
         [
@@ -236,9 +243,17 @@ def _look(context: RequestContext, row: Round) -> RoundAhead:
         needed=row.quorum - row.valid,
         local_steps=project.metadata.training.local_steps,
         before=before,
-        due_by=due_by(tx.rounds.lengths(*place, since), row.opened_at),
+        due_by=due_by(usual_round_seconds(context), row.opened_at),
         every=every,
     )
+
+
+def usual_round_seconds(context: RequestContext) -> float:
+    """Return how long the project's rounds usually take; infinity: it has made too few."""
+    project = context.project
+    place = (project.id, project.epoch, project.version)
+    since = max(YOUNG_VERSIONS, project.version - _USUAL_ROUNDS)
+    return usual_seconds(context.tx.rounds.lengths(*place, since))
 
 
 def _left_for_host(context: RequestContext, ahead: RoundAhead, speed: float) -> float:

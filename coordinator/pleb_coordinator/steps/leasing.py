@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,6 +11,8 @@ from pleb_coordinator.core.assignment import expected_seconds, lease_seconds
 from pleb_coordinator.core.records import Assignment, NewAssignment, Purpose, UnitRow
 from pleb_coordinator.core.shards import with_shards
 from pleb_coordinator.steps.candidates import keep_chunk
+from pleb_coordinator.steps.fit import usual_round_seconds
+from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +30,8 @@ def lease(
     given = []
     for number, (assignment, unit) in enumerate(pairs, start=place + 1):
         expected = expected_seconds(unit, host, project.metadata, project.facts)
-        length = lease_seconds(expected, project.metadata.limits.lease_seconds, number)
+        judged = _seconds_judged(context, unit)
+        length = lease_seconds(expected, project.metadata.limits.lease_seconds, number, judged)
         if assignment.purpose is Purpose.PRIMARY:
             keep_chunk(context, unit)
             context.deps.rounds_ahead.note_given(project.id)
@@ -36,6 +40,14 @@ def lease(
     if (has := with_shards(had, [unit for _, unit in given])) != had:
         context.changes.shards = has
     return given
+
+
+def _seconds_judged(context: RequestContext, unit: UnitRow) -> float:
+    """Return how long a result of the unit can usually be judged: agents refuse older versions."""
+    if unit.kind is not UnitKind.TRAIN:
+        return math.inf
+    rounds = unit.version - context.project.oldest_accepted
+    return max(1, rounds) * usual_round_seconds(context)
 
 
 def lease_more(

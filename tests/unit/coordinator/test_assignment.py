@@ -41,6 +41,14 @@ def test_leases(expected, place, seconds):
     assert lease_seconds(expected, 3600, place) == seconds
 
 
+@pytest.mark.parametrize(
+    ("expected", "judged", "seconds"),
+    [(100, 900, 900), (100, 150, 200), (1, 30, 60), (10, 30, 60), (None, 30, 3600)],
+)
+def test_a_lease_ends_when_its_result_can_be_judged_no_more(expected, judged, seconds):
+    assert lease_seconds(expected, 3600, 1, judged) == seconds
+
+
 @pytest.mark.parametrize(("setbacks", "seconds"), [(0, 300), (3, 300), (4, 600), (1000, 19_200)])
 def test_new_hosts_get_exams_no_faster_than_a_usual_unit_and_slower_after_failures(
     setbacks, seconds

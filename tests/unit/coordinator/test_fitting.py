@@ -13,6 +13,7 @@ from pleb_coordinator.core.fitting import (
     is_late,
     round_ahead,
     seconds_left,
+    usual_seconds,
     whole_unit,
 )
 
@@ -160,8 +161,10 @@ def test_a_round_that_would_be_long_is_made_of_shorter_units(seconds, steps):
 
 
 def test_a_round_is_due_before_it_is_unusually_long():
-    assert due_by([100.0] * 4, NOW) == math.inf
-    assert due_by([100.0, 200.0, 300.0, 100.0, 900.0], NOW) == pytest.approx(NOW + 280.0)
+    assert usual_seconds([100.0] * 4) == math.inf
+    assert usual_seconds([100.0, 200.0, 300.0, 100.0, 900.0]) == 200.0
+    assert due_by(200.0, NOW) == pytest.approx(NOW + 280.0)
+    assert due_by(math.inf, NOW) == math.inf
 
 
 def test_no_unit_is_longer_than_the_cap_or_shorter_than_the_shortest():
