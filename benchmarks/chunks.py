@@ -31,11 +31,11 @@ import msgspec
 
 from benchmarks.in_process import on_holdout, train_in_rounds
 from benchmarks.lora import text_to_learn
-from pleb_coordinator.core.chunks import best_chunk, needed_memory, whole_memory
+from pleb_coordinator.core.chunks import best_chunk, whole_memory
 from pleb_project.check.draft import Draft, make_draft
 from pleb_project.definition.load import load_definition
 from pleb_project.readers.blobs import BlobFolder
-from pleb_shared.protocol.chunk import FULL
+from pleb_shared.protocol.chunk import FULL, needed_memory
 from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.tensors.format import training_format
 

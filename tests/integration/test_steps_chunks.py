@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("legal_moves")
 
 MB = 2**20
 FULL_BYTES, NARROW_BYTES, LAST_BYTES = 64 * MB, 40 * MB, 16 * MB
-STRONG, MIDDLE, WEAK = 80 * MB, 50 * MB, 20 * MB
+STRONG, MIDDLE, WEAK = 100 * MB, 65 * MB, 26 * MB
 SIZES = (STRONG, MIDDLE, LAST_BYTES, None)
 
 
@@ -108,10 +108,10 @@ def test_a_host_gets_the_best_chunk_that_fits_its_memory(tmp_path):
     rows = [msgspec.structs.replace(world.row(tiny), memory_bytes=size) for size in SIZES]
     said = [why_chunk(world.metadata, facts, row) for row in rows]
     assert said[:2] == [
-        "the whole model: a unit may take 80 MiB there, and the whole model needs 77 MiB",
+        "the whole model: a unit may take 100 MiB there, and the whole model needs 100 MiB",
         (
-            "narrow, which needs 48 MiB: a unit may take 50 MiB there, and the whole model needs "
-            "77 MiB"
+            "narrow, which needs 64 MiB: a unit may take 65 MiB there, and the whole model needs "
+            "100 MiB"
         ),
     ]
     assert said[2].startswith("none: a unit may take 16 MiB there")
@@ -120,7 +120,7 @@ def test_a_host_gets_the_best_chunk_that_fits_its_memory(tmp_path):
     _, no_work = world.ask(tiny)
     assert no_work is not None
     assert no_work.reason.code == ReasonCode.MEMORY_TOO_SMALL
-    assert no_work.reason.values == {"memory": 16, "needed": 20}
+    assert no_work.reason.values == {"memory": 16, "needed": 26}
 
 
 def test_every_number_is_averaged_over_those_who_trained_it(tmp_path):

@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.records import Record
-from pleb_shared.protocol.chunk import FULL
+from pleb_shared.protocol.chunk import FULL, needed_memory
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.format import training_format
 
@@ -28,7 +28,6 @@ __all__ = [
     "flops_of_chunk",
     "least_memory",
     "link_of",
-    "needed_memory",
     "room_for_chunks",
     "smaller_chunks",
     "whole_memory",
@@ -43,9 +42,6 @@ _WHOLE_SHARE: Final = 0.5
 _PATIENCE_UNITS: Final = 3.0
 _PATIENCE_SECONDS: Final = 60.0
 """How long a unit is kept for them."""
-_MARGIN: Final = 1.2
-"""The forecast counts what is in use. What the allocator keeps in between was measured to be up to
-15 % of it, and another release of torch may take a little more."""
 
 
 class ChunkChoice(Record, frozen=True):
@@ -189,8 +185,3 @@ def whole_steps(unit: UnitRow, facts: Facts) -> float:
 
 def _mib(size: int) -> str:
     return f"{-(-size >> 20)} MiB"
-
-
-def needed_memory(memory_bytes: int) -> int:
-    """Return the memory that a host must have for a unit that is predicted to take so much."""
-    return int(memory_bytes * _MARGIN)

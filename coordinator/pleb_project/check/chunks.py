@@ -14,7 +14,7 @@ from pleb_project.export.chunks import freeze, layers_in_order
 from pleb_project.export.narrow import narrow
 from pleb_shared.errors import InputError
 from pleb_shared.protocol import strict_json
-from pleb_shared.protocol.chunk import Chunk
+from pleb_shared.protocol.chunk import Chunk, needed_memory
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.parts import blob_of
 from pleb_shared.tensors.chunk_view import view_of
@@ -108,7 +108,7 @@ class _Planner:
         return found
 
     def _last_layers(self, text: str, share: Fraction) -> PlannedChunk:
-        """Return the chunk of the most layers that fit into that share of the whole memory.
+        """Return the chunk of the most layers that fit into that share of the memory needed.
 
         More layers take more memory, so their number is found by halving.
         """
@@ -118,11 +118,12 @@ class _Planner:
         def last(count: int) -> PlannedChunk:
             return self._of(text, {name for layer in layers[-count:] for name in layer})
 
-        most = int(share * self.full_bytes)
+        whole = needed_memory(self.full_bytes)
+        most = int(share * whole)
         fits, too_many = 0, len(layers)
         while too_many - fits > 1:
             middle = (fits + too_many) // 2
-            if last(middle).chunk.memory_bytes <= most:
+            if needed_memory(last(middle).chunk.memory_bytes) <= most:
                 fits = middle
             else:
                 too_many = middle
@@ -130,7 +131,7 @@ class _Planner:
             least = last(1).chunk.memory_bytes if len(layers) > 1 else self.full_bytes
             raise InputError(
                 f"The chunk {text!r} may take {_mib(most)}, but the last layer alone takes "
-                f"{_mib(least)} of the {_mib(self.full_bytes)} of the whole model: "
+                f"{_mib(needed_memory(least))} of the {_mib(whole)} of the whole model: "
                 "take a larger share, or a smaller batch."
             )
         return last(fits)

@@ -11,8 +11,10 @@ from pleb_project.definition.chunk_words import Layers, parse_chunk
 from pleb_project.definition.load import parse_definition
 from pleb_project.definition.places import DefinitionError
 from pleb_shared.errors import InputError
+from pleb_shared.protocol.chunk import needed_memory
 from pleb_shared.protocol.graph import parse_graph
-from pleb_shared.training.dry_run import trained_parameters
+from pleb_shared.tensors.chunk_view import view_of
+from pleb_shared.training.dry_run import trained_parameters, training_cost
 from tests.small_projects import gpt_project
 from tests.unit.project.test_definition import FILE, MINIMAL
 
@@ -65,7 +67,13 @@ def test_layers_are_the_last_ones_that_fit_into_the_share_of_the_memory():
     few, many = planned("layers:0.6", "layers:0.8")[::-1]
     assert many.chunk.name == "layers:0.8"
     assert set(few.chunk.parameters) < set(many.chunk.parameters)
-    assert few.chunk.memory_bytes < many.chunk.memory_bytes
+    metadata = gpt_project().metadata
+    rest = (metadata.data, metadata.training.batch_examples, metadata.training.optimizer)
+    whole_graph = parse_graph(gpt_project().exported.training_graph)
+    whole = training_cost(whole_graph, view_of(metadata.model, None), *rest)
+    full = needed_memory(whole.memory_bytes)
+    needed = [needed_memory(found.chunk.memory_bytes) for found in (few, many)]
+    assert needed[0] <= 0.6 * full < needed[1] <= 0.8 * full
     graph = parse_graph(few.graph)
     assert trained_parameters(graph) == set(few.chunk.parameters)
 
