@@ -141,7 +141,7 @@ def delivered(coordinator) -> list[int]:
     return [number for number in coordinator.given if coordinator.is_delivered(number)]
 
 
-async def until(condition, seconds=5.0):
+async def until(condition, seconds=30.0):
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.01)

@@ -59,7 +59,7 @@ def test_the_first_accepted_unit_is_reported_once_and_before_all_others(tmp_path
             task = asyncio.create_task(loop.run())
             await until(lambda: len(coordinator.requests) >= 2)
             coordinator.verdicts.extend([verdict(1)])
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 10)
             coordinator.verdicts.extend([verdict(2), verdict(3, Verdict.INVALID, 0.0)])
             coordinator.plan(1)
             await agent.work(units=1)
@@ -93,7 +93,7 @@ def test_every_decision_and_its_reason_enters_the_history(tmp_path):
             assert [event.kind for event in told].count(EventKind.PAUSE) == 1
             assert "Paused by you" in str(told[0].sentence)
             loop.stop()
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 10)
 
     asyncio.run(story())
 
@@ -127,7 +127,7 @@ def test_units_given_back_or_late_enter_the_history_with_their_reason(tmp_path):
             assert agent.journal.counters(1)["compute_seconds"] > 0.2
             assert agent.journal.counters(1)["energy_kwh"] > 0
             loop.stop()
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 10)
 
     asyncio.run(story())
 
@@ -144,7 +144,7 @@ def test_attaching_and_leaving_enter_the_history(tmp_path):
             assert kinds(agent)[0] is EventKind.ATTACH
             assert loop.state().activity is not Activity.PROBLEM
             loop.stop()
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 10)
 
     asyncio.run(story())
 
@@ -158,7 +158,7 @@ def test_a_unit_that_was_stopped_counts_its_seconds_once(tmp_path):
             task = asyncio.create_task(loop.run())
             await until(lambda: engine.steps_computed == 3)
             loop.stop()
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 10)
             await agent.work(units=1)
             seconds = agent.journal.counters(1)["compute_seconds"]
             assert 0.3 <= seconds <= 0.51  # the first total after the restart counts nothing

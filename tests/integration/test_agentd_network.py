@@ -57,7 +57,7 @@ def test_on_a_metered_network_the_unit_in_hand_is_trained_and_its_result_waits(t
             assert "metered" in str(loop.state().sentence)
             assert loop.state().next_look_at is not None
             allow(agent, loop, metered=False)
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 10)
             assert delivered(coordinator) == [1]
 
     asyncio.run(story())
@@ -74,7 +74,7 @@ def test_results_that_wait_for_the_network_survive_a_restart(tmp_path):
             allow(agent, loop, **METERED)
             await until(lambda: loop.state().activity is Activity.IDLE)
             loop.stop(finish=True)  # nothing can be reported now: it ends all the same
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 10)
             assert not coordinator.results()
             agent.readings = dataclasses.replace(agent.readings, metered=False)
             await agent.work(units=1)
@@ -100,7 +100,7 @@ def test_uploads_stop_when_the_network_may_not_be_used(tmp_path):
             assert delivered(coordinator) == []
             assert not task.done()
             allow(agent, loop, metered=False)
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 10)
             assert delivered(coordinator) == [1]
 
     asyncio.run(story())
@@ -117,7 +117,7 @@ def test_outside_of_the_network_hours_nothing_is_sent_and_the_next_time_is_shown
             await until(lambda: "01:00" in str(loop.state().sentence))
             assert coordinator.requests == []
             allow(agent, loop, local_time=LocalTime(2, 61))
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 10)
             assert delivered(coordinator) == [1]
 
     asyncio.run(story())
@@ -141,7 +141,7 @@ def test_a_lease_that_ends_before_the_network_returns_is_warned_of_once(tmp_path
             assert len(told) == 1
             assert "Unit 1 must be sent within 5 min" in str(told[0].sentence)
             loop.stop()
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 10)
 
     asyncio.run(story())
 
@@ -179,7 +179,7 @@ def test_a_daily_cap_that_is_reached_ends_the_exchange_for_today(tmp_path):
             await asyncio.sleep(0.3)
             assert len(coordinator.requests) == asked
             loop.stop()
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 10)
 
     asyncio.run(story())
 
@@ -240,7 +240,7 @@ def test_a_rate_can_be_changed_while_bytes_flow(tmp_path):
             await asyncio.sleep(0.5)
             assert fetcher.received.total() < 200_000
             rates[0] = None
-            await asyncio.wait_for(task, 4)
+            await asyncio.wait_for(task, 10)
             await client.close()
 
     asyncio.run(story())
@@ -490,7 +490,7 @@ def test_the_dripping_ones_own_unit_comes_in_the_end(tmp_path):
                 # The engine had little else to do than the good one's units of 0.25 s.
                 assert len(delivered(good)) * 0.25 >= 0.4 * seconds
                 loop.stop()
-                await asyncio.wait_for(task, 5)
+                await asyncio.wait_for(task, 10)
 
     asyncio.run(story())
 

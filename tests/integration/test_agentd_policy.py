@@ -54,13 +54,13 @@ def test_input_pauses_the_unit_and_idle_time_resumes_it(tmp_path):
             see(agent, loop, IN_USE)
             began = time.monotonic()
             await until(lambda: not agent.engine.free.is_set())
-            assert time.monotonic() - began < 0.15
+            assert time.monotonic() - began < 2  # `benchmarks manners` measures it
             await asyncio.sleep(0.2)
             assert agent.engine.steps_computed <= 3
             assert loop.state().activity is Activity.PAUSED
             assert "The PC is in use" in str(loop.state().sentence)
             see(agent, loop, later(IN_USE, 180))
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 10)
             assert delivered(coordinator) == [1]
             assert len(agent.engine.jobs) == 1, "it stayed in memory"
             assert story_of(agent) == [
@@ -77,7 +77,7 @@ def test_input_while_work_is_allowed_makes_it_slower_and_does_not_stop_it(tmp_pa
         async with computing(tmp_path) as (coordinator, agent, loop, task):
             agent.preferences = Preferences(while_in_use=True, cpu_percent_in_use=30)
             see(agent, loop, IN_USE)
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 10)
             assert delivered(coordinator) == [1]
             assert [limits.share_percent for limits in agent.engine.limits][-2:] == [100, 30]
 
@@ -95,7 +95,7 @@ def test_a_full_disk_stops_the_unit_and_free_space_resumes_it_later(tmp_path):
             assert loop.governor.decision.reason is PolicyReason.SETTLING
             assert agent.engine.steps_computed == steps
             see(agent, loop, later(FREE, 35))
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 10)
             assert delivered(coordinator) == [1]
             assert len(agent.engine.jobs) == 2
             assert agent.engine.steps_computed == agent.engine.steps, "no step was lost"
@@ -126,7 +126,7 @@ def test_what_stops_work_before_it_begins_keeps_it_from_beginning(tmp_path):
             see(agent, loop, later(FREE, 5))
             await until(lambda: loop.governor.decision.reason is PolicyReason.SETTLING)
             see(agent, loop, later(FREE, 40))
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 10)
             assert delivered(coordinator) == [1]
 
     asyncio.run(story())

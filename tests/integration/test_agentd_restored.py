@@ -29,7 +29,7 @@ def test_an_agent_follows_a_restored_coordinator_and_keeps_its_journal_in_step(t
             await agent.work(units=1)
             restore(coordinator, 4)
             coordinator.plan(2)
-            await agent.work(units=2, seconds=5)
+            await agent.work(units=2, seconds=30)
             assert delivered(coordinator) == [1, 2, 3]
             memory = agent.journal.projects()[0].memory
             assert memory.latest_version == 4

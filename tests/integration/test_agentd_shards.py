@@ -25,7 +25,7 @@ def test_shards_lie_in_the_clear_only_while_their_unit_is_computed(tmp_path):
             task = asyncio.create_task(loop.run())
             await until(lambda: len(engine.jobs) == 2)
             assert [path.parents[3].name for path in clear_text(tmp_path)] == ["work"]
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 10)
             assert clear_text(tmp_path) == []
             assert engine.inputs[1]["shard-0.safetensors"] in coordinator.blobs
 
@@ -41,7 +41,7 @@ def test_shards_that_a_killed_process_left_in_the_clear_are_deleted(tmp_path):
             task = asyncio.create_task(loop.run())
             await until(lambda: engine.steps_computed == 2)
             loop.stop()
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 10)
             project = tmp_path / "work" / "1"
             (project / "in" / "1" / "shard-0.safetensors").write_bytes(
                 SHARD
@@ -49,7 +49,7 @@ def test_shards_that_a_killed_process_left_in_the_clear_are_deleted(tmp_path):
             agent.loop().stop()
             again = agent.loop()
             again.stop()
-            await asyncio.wait_for(again.run(), 5)
+            await asyncio.wait_for(again.run(), 30)
             assert clear_text(tmp_path) == []
             assert (project / "out" / "1" / "checkpoint").exists()
             await agent.work(units=1)
@@ -94,7 +94,7 @@ def test_leaving_a_project_takes_its_shards_and_leaves_the_others(tmp_path):
                 assert len(left) == 1
                 assert left < encrypted
                 loop.stop()
-                await asyncio.wait_for(task, 5)
+                await asyncio.wait_for(task, 10)
 
     asyncio.run(story())
 

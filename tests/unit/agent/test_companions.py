@@ -44,7 +44,7 @@ def test_a_listener_gets_the_last_value_and_no_value_twice():
         await asyncio.sleep(0.4)
         assert received == [1, 4]
         notifier.close()
-        await asyncio.wait_for(listening, 5)
+        await asyncio.wait_for(listening, 30)
 
     asyncio.run(story())
 
