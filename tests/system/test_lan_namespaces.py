@@ -53,7 +53,7 @@ def test_neighbours_that_lie_stall_and_send_garbage_do_no_harm(home):
     found = peers.fetch_together(folder, SMALL, wanted, lan=True, faults=peers.FAULTS)
     assert found["wrong"] == 0
     assert found["waits"]["count"] >= 3
-    assert found["waits"]["most"] < STALL_SECONDS + 1.5, "for other processes on this machine"
+    assert found["waits"]["most"] < STALL_SECONDS + 2.0, "for other processes on this machine"
     alone = SMALL.hosts * sum(blob.size for blob in wanted) * 8 / (SMALL.coordinator_mbit * 1e6)
     # Three bad ones cost 3 s each at the most, side by side, and then are left alone.
     assert found["seconds"] < alone + 60

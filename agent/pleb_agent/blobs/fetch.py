@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["STALL_SECONDS", "BlobFetch", "fault_of"]
 
-STALL_SECONDS: Final = 3.0
-"""How long the others wait for a source that sends nothing."""
+STALL_SECONDS: Final = 2.5
+"""How long the others wait for a source that sends nothing: with a busy processor, under 3 s."""
 _LEAST_BYTES: Final = 32 * 1024
 """What it has to send in that time."""
 _SLOW_SECONDS: Final = 10.0
@@ -411,7 +411,7 @@ class _StallWatch:
             async with asyncio.timeout(left):
                 chunk = await anext(stream, None)
         except TimeoutError as error:
-            raise StalledError(f"It sent nothing for {STALL_SECONDS:.0f} s.") from error
+            raise StalledError(f"It sent nothing for {STALL_SECONDS:g} s.") from error
         if chunk is None:
             raise UnreachableError("It sent fewer bytes than it should.")
         seconds = loop.time() - began
@@ -420,7 +420,7 @@ class _StallWatch:
         self._window_bytes += len(chunk)
         if self._window_seconds >= STALL_SECONDS * 0.9:
             if self._window_bytes < _LEAST_BYTES and not self._patient:
-                raise StalledError(f"It sent {self._window_bytes} bytes in {STALL_SECONDS:.0f} s.")
+                raise StalledError(f"It sent {self._window_bytes} bytes in {STALL_SECONDS:g} s.")
             self._window_seconds, self._window_bytes = 0.0, 0
         return chunk
 

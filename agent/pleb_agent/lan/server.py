@@ -56,7 +56,7 @@ _TRANSFERS: Final = 16
 _INTERNET_TRANSFERS: Final = 2
 """On slower lines: more would each be too slow to be waited for."""
 _INTERNET_WAIT_SECONDS: Final = 1.0
-"""For a free one there: ways are longer, and who asks waits for 3 s in all."""
+"""For a free one there: ways are longer, and who asks waits for 2.5 s in all."""
 _INTERNET_BODY_BYTES: Final = 32 * 1024
 """Of a request from anywhere: more than one with all its digests has."""
 _PIECE_BYTES: Final = 128 * 1024
