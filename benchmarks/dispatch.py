@@ -283,6 +283,7 @@ def started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
     """Run a Python process with pipes; end it at the end."""
     process = subprocess.Popen(
         [sys.executable, *arguments],
+        env=os.environ | {"PYTHONUNBUFFERED": ""},  # it could write a long line only in part
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

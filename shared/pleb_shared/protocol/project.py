@@ -613,7 +613,12 @@ class Calibration(Struct, frozen=True):
 
 
 LeaseSeconds = Annotated[
-    float, about("time after which a unit is given to another host", gt=0, le=LIMITS.lease_seconds)
+    float,
+    about(
+        "time after which a unit is given to another host, at the latest",
+        gt=0,
+        le=LIMITS.lease_seconds,
+    ),
 ]
 
 
