@@ -187,10 +187,9 @@ def cancel_unit(tx: Transaction, unit: UnitRow, now: float, why: Reason) -> None
     """End a unit and all its assignments; nothing counts for or against a host any more."""
     tx.units.move(unit, UnitEvent.CANCELLED, now, None)
     tx.units.looked_at(unit.id, unit.revision)
-    judgement = Judgement(Verdict.LATE, 0.0, None, why)
     for assignment in tx.assignments.of_unit(unit.id):
         if assignment.state == AssignmentState.REPORTED:
-            tx.assignments.judge(assignment, AssignmentEvent.SET_ASIDE, judgement)
+            tx.assignments.set_aside(assignment, why)
         elif assignment.state in _UNREPORTED:
             tx.assignments.move(assignment, AssignmentEvent.CANCELLED)
 

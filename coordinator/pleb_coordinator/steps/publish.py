@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.aggregation.versions import first_source
 from pleb_coordinator.core.access import Reader, ReaderKind, is_private
-from pleb_coordinator.core.assignment_state import AssignmentEvent
 from pleb_coordinator.core.invites import check_invite
 from pleb_coordinator.core.project_state import ProjectEvent
 from pleb_coordinator.core.records import Project, ProjectState, Upload, VersionRow
@@ -18,7 +17,6 @@ from pleb_coordinator.steps.files import lost_blobs
 from pleb_coordinator.steps.fleet_records import adopt_records, check_records
 from pleb_coordinator.steps.published import Findings
 from pleb_coordinator.steps.take_over import take_over
-from pleb_coordinator.store.assignments import Judgement
 from pleb_coordinator.store.references import METADATA
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import AttachLink, digest_of, fingerprint_of
@@ -29,7 +27,6 @@ from pleb_shared.protocol.messages import (
     PublishQuestion,
     PublishReply,
     Role,
-    Verdict,
 )
 from pleb_shared.protocol.project import (
     ProjectMetadata,
@@ -459,8 +456,7 @@ def _end_round(tx: Transaction, known: Project, now: float) -> None:
     for unit in tx.units.of_round(*place, {UnitState.OPEN, UnitState.VALID}):
         tx.units.move(unit, UnitEvent.CANCELLED, now, None)
         for assignment in tx.assignments.reported(unit.id):
-            judgement = Judgement(Verdict.LATE, 0.0, None, because(ReasonCode.EPOCH_ENDED))
-            tx.assignments.judge(assignment, AssignmentEvent.SET_ASIDE, judgement)
+            tx.assignments.set_aside(assignment, because(ReasonCode.EPOCH_ENDED))
 
 
 def _version_0(project: int, metadata: ProjectMetadata, now: float) -> VersionRow:

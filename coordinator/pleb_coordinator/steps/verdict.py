@@ -103,9 +103,8 @@ def _apply_late(context: CaseContext, decision: Decision) -> None:
         tx.units.set_dispute(unit.id, disputed=False, deciders=0)
     if unit.look_at is not None:
         tx.units.set_look_at(unit.id, None)
-    judgement = Judgement(Verdict.LATE, 0.0, None, because(ReasonCode.NOT_CONFIRMED))
     for result in tx.assignments.reported(unit.id):
-        tx.assignments.judge(result, AssignmentEvent.SET_ASIDE, judgement)
+        tx.assignments.set_aside(result, because(ReasonCode.NOT_CONFIRMED))
     round_ = tx.rounds.get(unit.project, unit.epoch, unit.version)
     if round_ is not None and round_.swept_at is not None:
         counts = tx.units.get(unit.id).canonical
@@ -230,8 +229,7 @@ def _near_miss(context: CaseContext, assignment: Assignment) -> None:
     tx = context.tx
     if assignment.state != AssignmentState.REPORTED:
         return
-    judgement = Judgement(Verdict.LATE, 0.0, None, because(ReasonCode.NEAR_MISS))
-    tx.assignments.judge(assignment, AssignmentEvent.SET_ASIDE, judgement)
+    tx.assignments.set_aside(assignment, because(ReasonCode.NEAR_MISS))
     host = tx.hosts.get(context.hosts[assignment.id].id)
     if not host.trusted:
         rules = context.project.metadata.verification

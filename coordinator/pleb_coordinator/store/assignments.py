@@ -28,8 +28,8 @@ from pleb_coordinator.store.hosts import ANY_MEMORY
 from pleb_coordinator.store.queries import assignments as sql
 from pleb_coordinator.store.rows import Rows, TableGroup, version_key
 from pleb_shared.errors import Refusal, RefusalCode
-from pleb_shared.protocol.messages import Verdict  # noqa: TC001 - `Rows` reads the field types
-from pleb_shared.protocol.reasons import Reason  # noqa: TC001
+from pleb_shared.protocol.messages import Verdict
+from pleb_shared.protocol.reasons import Reason  # noqa: TC001 - `Rows` reads the field types
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -307,6 +307,11 @@ class Assignments(TableGroup):
     def judge(self, assignment: Assignment, event: AssignmentEvent, judgement: Judgement) -> bool:
         """Store the verdict; the host's next reply has it. Returns and raises as `move`."""
         return self._move(sql.JUDGE, assignment, event, **_JUDGEMENT.parameters(judgement))
+
+    def set_aside(self, assignment: Assignment, why: Reason) -> bool:
+        """Judge that a result counts neither for nor against its host, as `judge`."""
+        judgement = Judgement(Verdict.LATE, 0.0, None, why)
+        return self.judge(assignment, AssignmentEvent.SET_ASIDE, judgement)
 
     def _move(
         self, update: str, assignment: Assignment, event: AssignmentEvent, **values: object
