@@ -8,8 +8,10 @@ those that agentd raises.
 from __future__ import annotations
 
 import secrets
+import shutil
 import tempfile
 import time
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -364,7 +366,9 @@ class PageAgent:
         self.failure = ""
         journal = cast("Any", PlayedJournal(self))
         overrides = Overrides(journal)
-        live = LivePreferences(Path(tempfile.mkdtemp()) / "preferences.json")
+        folder = Path(tempfile.mkdtemp(prefix="pleb-page-"))
+        weakref.finalize(self, shutil.rmtree, folder)
+        live = LivePreferences(folder / "preferences.json")
         live.change(lambda _: Preferences(threads=CORES // 2))
         self.loop = PlayedLoop(self, overrides)
         shared: Any = {
@@ -386,7 +390,7 @@ class PageAgent:
             readings=self.loop.readings,
             log_file=Path("unused"),
             desktop=True,
-            rules=LiveRules(Path(tempfile.mkdtemp()) / "rules.json"),
+            rules=LiveRules(folder / "rules.json"),
             signal_history=dict,
             hooks=Hooks(journal, time.time, secrets.token_bytes),
             cards=(FoundDevice("cuda-0", "NVIDIA GeForce RTX 4060"),),
