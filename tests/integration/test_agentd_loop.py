@@ -29,9 +29,9 @@ def test_a_unit_costs_one_request_in_the_steady_state(tmp_path):
     async def story():
         async with attached(tmp_path) as (coordinator, agent):
             coordinator.plan(20)
-            began = time.process_time()
+            began = time.monotonic()
             loop = await agent.work(units=20)
-            seconds = time.process_time() - began
+            seconds = time.monotonic() - began
             assert loop.status.units_finished == 20
             assert delivered(coordinator) == list(range(1, 21))
             # The first asks, each of the others reports one unit and asks for the next.

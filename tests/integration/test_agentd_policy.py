@@ -54,7 +54,7 @@ def test_input_pauses_the_unit_and_idle_time_resumes_it(tmp_path):
             see(agent, loop, IN_USE)
             began = time.monotonic()
             await until(lambda: not agent.engine.free.is_set())
-            assert time.monotonic() - began < 2  # `benchmarks manners` measures it
+            assert time.monotonic() - began < 0.15
             await asyncio.sleep(0.2)
             assert agent.engine.steps_computed <= 3
             assert loop.state().activity is Activity.PAUSED

@@ -93,7 +93,7 @@ def test_three_pcs_are_seen_and_paused_on_one_page(pcs: list[Pc], tmp_path: Path
     shot = tmp_path / "household.png"
     said = first.run("tests.system.household_browser", url, str(tmp_path / "profile"), str(shot))
     found = json.loads(said.strip().splitlines()[-1])
-    assert found["seconds"] < 3.0, "it takes under a second where a processor is free"
+    assert found["seconds"] < 1.0
     assert all(one.startswith(found["base"]) for one in found["requests"]), "only its own agent"
     assert found["complaints"] == []
     assert found["axe"] == []
