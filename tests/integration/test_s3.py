@@ -143,6 +143,13 @@ def test_a_place_that_cannot_be_used_says_what_to_do():
         bucket(shared_s3().endpoint, name="there-is-none").check()
 
 
+@pytest.mark.parametrize("digits", ["404", "403", "401"])
+def test_an_address_with_the_digits_of_a_status_is_not_taken_for_one(digits):
+    silent = bucket(f"http://127.0.0.1:{free_port()}", patience=0.2, name=f"status-{digits}")
+    with pytest.raises(InputError, match="that it runs"):
+        silent.check()
+
+
 def test_a_wrong_secret_says_what_to_do():
     server = shared_nanio()
     wrong = {**KEYS, "secret_access_key": "other"}

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import re
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -406,9 +407,12 @@ def _first_line(error: BaseException) -> str:
 
 
 def _remedy(error: BaseException) -> str:
-    denied = isinstance(error, (PermissionDeniedError, UnauthenticatedError))
-    if denied or "code: 403" in str(error) or "code: 401" in str(error):  # of a listing: no type
+    # A listing that fails has no type of its own: its status is in the message, beside an address
+    # whose port or path may have the same digits.
+    status = re.search(r"status code: (\d{3})", str(error))
+    code = status[1] if status else ""
+    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or code in ("401", "403"):
         return "the access key, and what it may do in that bucket"
-    if isinstance(error, FileNotFoundError) or "404" in str(error):
+    if isinstance(error, FileNotFoundError) or code == "404":
         return "the bucket's name, and create it"
     return "its address, and that it runs"
