@@ -414,8 +414,6 @@ class TestAssignments:
         assert tx.assignments.get(first.id).host == a.id
         assert [pair[0].id for pair in tx.assignments.in_hand(a.id)] == [first.id]
         assert tx.assignments.in_hand(b.id) == []
-        assert tx.assignments.leases(a.id) == {first.id: Purpose.PRIMARY}
-        assert tx.assignments.leases(b.id) == {}
         leased = tx.assignments.get(first.id)
         assert (leased.host, leased.account, leased.nonce) == (a.id, "a", "n" * 32)
         assert leased.state == AssignmentState.LEASED

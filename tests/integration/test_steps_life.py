@@ -246,6 +246,31 @@ def test_every_version_is_evaluated_by_trusted_hosts_only(tmp_path):
     assert (evaluation.version, evaluation.metrics) == (0, {"loss": 1.0})
 
 
+def test_the_lease_of_an_evaluation_outlasts_the_unit_in_hand(tmp_path):
+    world = World(tmp_path, units=2, quorum=1, holdout=True, grace_seconds=0.0)
+    slow, fast = (world.volunteer(name, role=Role.TRUSTED) for name in ("slow", "fast"))
+    with world.store.write() as tx:
+        tx.hosts.set_speed(tx.hosts.find_of("tiny", slow.key.fingerprint).id, 5.0)
+    assert [m.unit.kind for m in world.ask(fast)[0]] == ["evaluate"]
+    (unit,) = world.ask(slow)[0]
+    world.work(fast)
+    assert world.project.version == 1
+    (evaluation,) = world.ask(slow)[0]
+    assert (unit.unit.kind, evaluation.unit.kind) == ("train", "evaluate")
+    assert evaluation.lease_seconds >= 20 * 5.0 * unit.unit.local_steps
+
+
+def test_what_a_host_gets_in_one_answer_is_taken_from_its_time_once(tmp_path):
+    world = World(tmp_path, units=2, quorum=1, holdout=True)
+    trusted = world.volunteer("t", role=Role.TRUSTED)
+    with world.store.write() as tx:
+        tx.hosts.set_speed(tx.hosts.find_of("tiny", trusted.key.fingerprint).id, 5.0)
+        examples = tx.projects.find("tiny").facts.holdout_examples
+    evaluation, training = 5.0 * -(-examples // 4), 5.0 * 5
+    trusted.free_seconds = 1.5 * evaluation + 1.25 * training
+    assert [m.unit.kind for m in world.ask(trusted, 2)[0]] == ["evaluate", "train"]
+
+
 @pytest.mark.parametrize(("network", "progress"), [("", True), ("203.0.113.0/24", False)])
 def test_a_public_network_is_one_voice(tmp_path, network, progress):
     world = World(tmp_path, units=1, quorum=1, audit_rate=1.0)

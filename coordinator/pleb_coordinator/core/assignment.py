@@ -88,20 +88,20 @@ def expected_seconds(
 
 
 def lease_seconds(
-    expected: float | None, longest: float, place: int, judged: float = math.inf
+    expected: float | None, longest: float, ahead: float = 0.0, judged: float = math.inf
 ) -> float:
     """Return the length of a lease.
 
     Args:
         expected: how long the unit should take the host, in seconds; None: its speed is not known.
         longest: what the project allows.
-        place: of the unit among those in the host's hands, 1: it starts now.
+        ahead: how long it should take with what it has in hand, and does first.
         judged: for how long a result can be judged. A longer lease would promise too much.
     """
     if expected is None:
         return longest
     least, usual = (
-        max(_SHORTEST_LEASE_SECONDS, factor * expected * place)
+        max(_SHORTEST_LEASE_SECONDS, factor * (ahead + expected))
         for factor in (_LEAST_FACTOR, _LEASE_FACTOR)
     )
     return min(longest, usual, max(least, judged))

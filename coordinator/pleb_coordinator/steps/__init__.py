@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pleb_coordinator.blobs.store import Blobs
-    from pleb_coordinator.core.records import Host, Project
+    from pleb_coordinator.core.records import Assignment, Host, Project, UnitRow
     from pleb_coordinator.home.config import CoordinatorConfig
     from pleb_coordinator.home.layout import Home
     from pleb_coordinator.store.transaction import Transaction
@@ -145,5 +145,7 @@ class RequestContext:
     usually_free_seconds: float | None = None
     """For how long the host probably stays free, as it says; None: it does not know."""
     changes: HostChanges = field(default_factory=HostChanges)
+    in_hand: list[tuple[Assignment, UnitRow]] = field(default_factory=list)
+    """What the host computes or uploads, oldest first; `leasing` adds what it is given."""
     has_own_data: bool = False
     """Whether the host says that it has data of its own for the project."""

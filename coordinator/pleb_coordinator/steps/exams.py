@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["for_new_host", "units_kept_for_exams"]
 
 
-def for_new_host(context: RequestContext, place: int) -> list[tuple[Assignment, UnitRow]]:
+def for_new_host(context: RequestContext) -> list[tuple[Assignment, UnitRow]]:
     """Return a unit that a new host shares with others and one anchor: see `core.counting`.
 
     An exam that is decided can be joined until its version is made: nobody can know its result
@@ -64,7 +64,7 @@ def for_new_host(context: RequestContext, place: int) -> list[tuple[Assignment, 
         return []
     seconds = project.median_step_seconds * whole_steps(unit, project.facts)
     context.changes.paced_until = now + exam_pace_seconds(seconds, host.setbacks)
-    return lease_more(context, [unit], Purpose.EXAM, place)
+    return lease_more(context, [unit], Purpose.EXAM)
 
 
 def units_kept_for_exams(context: RequestContext) -> int:

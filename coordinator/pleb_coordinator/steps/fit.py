@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pleb_coordinator.core.assignment import expected_seconds
 from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.chunks import cost_of_chunk, fits
 from pleb_coordinator.core.fitting import (
@@ -21,12 +20,11 @@ from pleb_coordinator.core.fitting import (
     is_late,
     round_ahead,
     seconds_left,
-    usual_seconds,
     whole_unit,
 )
-from pleb_coordinator.core.planning import YOUNG_VERSIONS
 from pleb_coordinator.core.records import Purpose
 from pleb_coordinator.core.unit_state import UnitState
+from pleb_coordinator.steps.durations import seconds_in_hand, unit_seconds, usual_round_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +37,6 @@ __all__ = [
     "in_window",
     "nothing_fits",
     "unit_to_double",
-    "usual_round_seconds",
     "window_is_over",
 ]
 
@@ -47,8 +44,6 @@ _YOUNG_ROUND_SECONDS: Final = 60.0
 """So long after its start many hosts have yet to ask: the last round says how fast they are. Not
 longer than that round took: what it says is wrong then, and if nobody else computes, all would be
 told that the round ends without them."""
-_USUAL_ROUNDS: Final = 24
-"""The last rounds, whose lengths are usual."""
 _WINDOW_MARGIN: Final = 1.25
 """A unit should take this much less than the time that its host has: PCs are not always alike."""
 _ROUND_MARGIN: Final = 1.05
@@ -136,22 +131,12 @@ def _window(context: RequestContext) -> float | None:
 
 def _after_in_hand(context: RequestContext, seconds: float | None) -> float | None:
     """Return what is left of this time when the host has done what it has in hand."""
-    if seconds is None:
-        return None
-    in_hand = context.tx.assignments.in_hand(context.host.id)
-    return seconds - sum(_rest(context, assignment, unit) for assignment, unit in in_hand)
-
-
-def _rest(context: RequestContext, assignment: Assignment, unit: UnitRow) -> float:
-    """Return how long the host should still need for a unit that it has in hand."""
-    since = context.now - (assignment.issued_at or context.now)
-    return max(0.0, _seconds(context, unit) - since)
+    return None if seconds is None else seconds - seconds_in_hand(context)
 
 
 def _seconds(context: RequestContext, unit: UnitRow) -> float:
     """Return how long the host should need for the unit; 0: its speed is not known yet."""
-    project = context.project
-    return expected_seconds(unit, context.host, project.metadata, project.facts) or 0.0
+    return unit_seconds(context, unit) or 0.0
 
 
 def nothing_fits(context: RequestContext) -> bool:
@@ -248,25 +233,13 @@ def _look(context: RequestContext, row: Round) -> RoundAhead:
     )
 
 
-def usual_round_seconds(context: RequestContext) -> float:
-    """Return how long the project's rounds usually take; infinity: it has made too few."""
-    project = context.project
-    place = (project.id, project.epoch, project.version)
-    since = max(YOUNG_VERSIONS, project.version - _USUAL_ROUNDS)
-    return usual_seconds(context.tx.rounds.lengths(*place, since))
-
-
 def _left_for_host(context: RequestContext, ahead: RoundAhead, speed: float) -> float:
     """Return for how many seconds the host can compute first tries that are in time for the round.
 
     `speed` is its seconds per step.
     """
     left = seconds_left(ahead, speed, context.now)
-    own = sum(
-        _rest(context, assignment, unit)
-        for assignment, unit in context.tx.assignments.in_hand(context.host.id)
-        if assignment.purpose == Purpose.PRIMARY
-    )
+    own = seconds_in_hand(context, Purpose.PRIMARY)
     return (left - own) / _ROUND_MARGIN
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_coordinator.core.assignment import TRUSTED_ORDER, leases_at_once, share_limit
+from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.chunks import fits, least_memory, whole_steps
 from pleb_coordinator.core.planning import unit_statement
 from pleb_coordinator.core.records import (
@@ -35,8 +36,6 @@ from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pleb_coordinator.steps import RequestContext
 
 __all__ = ["issue_work"]
@@ -76,29 +75,29 @@ def issue_work(
         return [], NoWork(reason=because(ReasonCode.HOST_BANNED), retry_after_seconds=300)
     if project.state in _CLOSED:
         return [], no_work(context, 0)
-    held = tx.assignments.leases(host.id)
+    context = replace(context, in_hand=tx.assignments.in_hand(host.id))
     wanted = request.max_units
-    work = _again(context, held, request)
+    work = _again(context, request)
     refusal = None
     if len(work) < wanted:
-        found, refusal = _fresh(context, held, wanted - len(work))
+        found, refusal = _fresh(context, wanted - len(work))
         work += found
     return [_manifest(context, *pair) for pair in work if _remaining(context, pair[0]) > 0], refusal
 
 
 def _own(
-    context: RequestContext, held: Mapping[int, Purpose], wanted: int
+    context: RequestContext, wanted: int
 ) -> tuple[list[tuple[Assignment, UnitRow]], NoWork | None]:
     """Return a unit on the host's own data, and the evaluations that only trusted hosts do."""
-    room = min(wanted, leases_at_once(context.host) - len(held))
+    room = min(wanted, leases_at_once(context.host) - len(context.in_hand))
     if room <= 0:
         return [], NoWork(reason=because(ReasonCode.NEW_HOST_LIMIT), retry_after_seconds=10)
     found: list[tuple[Assignment, UnitRow]] = []
     if context.host.trusted:
         pairs = in_window(context, choose(context, Purpose.EVALUATION, room))
-        found = lease(context, pairs, len(held))
+        found = lease(context, pairs)
     if len(found) < room:
-        found += lease(context, in_window(context, own_unit(context), found), len(held))
+        found += lease(context, in_window(context, own_unit(context)))
     return found, None if len(found) >= wanted else no_own_work(context)
 
 
@@ -111,18 +110,18 @@ def _with_runtime(context: RequestContext, request: WorkRequest) -> Host:
     return msgspec.structs.replace(host, runtime=runtime, determinism_class=known)
 
 
-def _again(
-    context: RequestContext, held: Mapping[int, Purpose], request: WorkRequest
-) -> list[tuple[Assignment, UnitRow]]:
+def _again(context: RequestContext, request: WorkRequest) -> list[tuple[Assignment, UnitRow]]:
     """Return leased assignments that the host does not know of (any more)."""
-    if held.keys() <= set(request.in_hand):
-        return []
-    leased = context.tx.assignments.in_hand(context.host.id)
-    return [pair for pair in leased if pair[0].id not in request.in_hand][: request.max_units]
+    unknown = [
+        (assignment, unit)
+        for assignment, unit in context.in_hand
+        if assignment.state is AssignmentState.LEASED and assignment.id not in request.in_hand
+    ]
+    return unknown[: request.max_units]
 
 
 def _fresh(
-    context: RequestContext, held: Mapping[int, Purpose], wanted: int
+    context: RequestContext, wanted: int
 ) -> tuple[list[tuple[Assignment, UnitRow]], NoWork | None]:
     """Return up to `wanted` assignments that were unsent until now."""
     memory = context.host.memory_bytes
@@ -132,35 +131,35 @@ def _fresh(
         reason = because(ReasonCode.MEMORY_TOO_SMALL, memory=mib[0], needed=mib[1])
         return [], NoWork(reason=reason, retry_after_seconds=300)
     if not context.host.determinism_class:
-        return _calibration(context, held)
+        return _calibration(context)
     if context.project.metadata.data.own is not None:
-        return _own(context, held, wanted)
+        return _own(context, wanted)
     if (refusal := not_comparable(context)) is not None:
         return [], refusal
-    room = min(wanted, leases_at_once(context.host) - len(held))
+    room = min(wanted, leases_at_once(context.host) - len(context.in_hand))
     if room <= 0:
         return [], NoWork(reason=because(ReasonCode.NEW_HOST_LIMIT), retry_after_seconds=10)
-    place = len(held)
     if context.host.trusted:
-        found = _for_trusted(context, room, place)
+        found = _for_trusted(context, room)
     elif context.host.paced_until > context.now:
         return [], paced(context)
     elif context.host.proven:
-        found = _for_proven(context, room, place)
+        found = _for_proven(context, room)
     else:
-        found = for_new_host(context, place)
+        found = for_new_host(context)
     return found, None if len(found) >= wanted else no_work(context, len(found))
 
 
 def _calibration(
-    context: RequestContext, held: Mapping[int, Purpose]
+    context: RequestContext,
 ) -> tuple[list[tuple[Assignment, UnitRow]], NoWork | None]:
     """Return the host's calibration, unless the host is computing or has reported it."""
     tx, project = context.tx, context.project
     unit = _calibration_row(context)
     waiting = NoWork(reason=because(ReasonCode.CALIBRATING), retry_after_seconds=2)
     under_way = tx.assignments.unjudged(unit.id, context.host.id)
-    if under_way or Purpose.CALIBRATION in held.values():
+    held = {assignment.purpose for assignment, _ in context.in_hand}
+    if under_way or Purpose.CALIBRATION in held:
         return [], waiting
     since = context.now - _RUNTIMES_SECONDS
     if tx.calibrations.runtimes_since(context.host.id, since) >= _MOST_RUNTIMES:
@@ -184,9 +183,7 @@ def _calibration_row(context: RequestContext) -> UnitRow:
     return context.tx.units.get(context.tx.units.add(*place, new, context.now))
 
 
-def _for_trusted(
-    context: RequestContext, room: int, place: int
-) -> list[tuple[Assignment, UnitRow]]:
+def _for_trusted(context: RequestContext, room: int) -> list[tuple[Assignment, UnitRow]]:
     """Return up to `room` assignments for a trusted host, the most urgent first."""
     found: list[tuple[Assignment, UnitRow]] = []
     offered = context.tx.assignments.unsent_purposes(context.project.id)
@@ -198,13 +195,12 @@ def _for_trusted(
             pairs = choose(context, purpose, left)
             if purpose is Purpose.PRIMARY:
                 pairs = fitted(context, pairs)
-            pairs = in_window(context, pairs, found)
-            found += lease(context, pairs, place + len(found))
+            found += lease(context, in_window(context, pairs))
         elif purpose is Purpose.APPEAL:
             disputes = context.tx.units.waiting_disputes(context.project.id, left)
-            found += lease_more(context, disputes, Purpose.DECIDER, place + len(found))
+            found += lease_more(context, disputes, Purpose.DECIDER)
         elif purpose is Purpose.SPOT_CHECK:
-            found += lease_more(context, _to_spot_check(context), purpose, place + len(found))
+            found += lease_more(context, _to_spot_check(context), purpose)
     return found
 
 
@@ -226,7 +222,7 @@ def _to_spot_check(context: RequestContext) -> list[UnitRow]:
     return []
 
 
-def _for_proven(context: RequestContext, room: int, place: int) -> list[tuple[Assignment, UnitRow]]:
+def _for_proven(context: RequestContext, room: int) -> list[tuple[Assignment, UnitRow]]:
     """Return up to `room` units for a proven host, no faster than it computes them.
 
     They are checks that were drawn for it, and first tries. Nothing tells them apart: not when
@@ -244,9 +240,9 @@ def _for_proven(context: RequestContext, room: int, place: int) -> list[tuple[As
         _count_share(context, len(first_tries))
         pairs += first_tries
     order = sorted(pairs, key=lambda _: context.deps.random_bytes(8))
-    found = lease(context, order, place)
+    found = lease(context, order)
     if not found and (late := unit_to_double(context)) is not None:
-        found = lease_more(context, [late], Purpose.PRIMARY, place)
+        found = lease_more(context, [late], Purpose.PRIMARY)
     if found:
         seconds = host.fastest_step_seconds or host.seconds_per_step or 0.0
         steps = sum(whole_steps(unit, context.project.facts) for _, unit in found)

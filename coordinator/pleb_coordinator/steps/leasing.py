@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pleb_coordinator.core.assignment import expected_seconds, lease_seconds
+from pleb_coordinator.core.assignment import lease_seconds
 from pleb_coordinator.core.records import Assignment, NewAssignment, Purpose, UnitRow
 from pleb_coordinator.core.shards import with_shards
 from pleb_coordinator.steps.candidates import keep_chunk
-from pleb_coordinator.steps.fit import usual_round_seconds
+from pleb_coordinator.steps.durations import seconds_in_hand, unit_seconds, usual_round_seconds
 from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
@@ -23,15 +23,15 @@ __all__ = ["give", "lease", "lease_more"]
 
 
 def lease(
-    context: RequestContext, pairs: Sequence[tuple[Assignment, UnitRow]], place: int
+    context: RequestContext, pairs: Sequence[tuple[Assignment, UnitRow]]
 ) -> list[tuple[Assignment, UnitRow]]:
-    """Return unsent assignments, leased to the host; `place` others are in its hands already."""
+    """Return unsent assignments, leased to the host."""
     host, project = context.host, context.project
     given = []
-    for number, (assignment, unit) in enumerate(pairs, start=place + 1):
-        expected = expected_seconds(unit, host, project.metadata, project.facts)
+    for assignment, unit in pairs:
+        expected, ahead = unit_seconds(context, unit), seconds_in_hand(context)
         judged = _seconds_judged(context, unit)
-        length = lease_seconds(expected, project.metadata.limits.lease_seconds, number, judged)
+        length = lease_seconds(expected, project.metadata.limits.lease_seconds, ahead, judged)
         if assignment.purpose is Purpose.PRIMARY:
             keep_chunk(context, unit)
             context.deps.rounds_ahead.note_given(project.id)
@@ -51,7 +51,7 @@ def _seconds_judged(context: RequestContext, unit: UnitRow) -> float:
 
 
 def lease_more(
-    context: RequestContext, units: Sequence[UnitRow], purpose: Purpose, place: int
+    context: RequestContext, units: Sequence[UnitRow], purpose: Purpose
 ) -> list[tuple[Assignment, UnitRow]]:
     """Return one more assignment of each unit, leased to the host."""
     pairs = []
@@ -60,7 +60,7 @@ def lease_more(
         pairs.append((context.tx.assignments.get(context.tx.assignments.add(new)), unit))
         if purpose is not Purpose.EXAM:  # nothing else is waited for
             context.tx.units.set_look_at(unit.id, None)
-    return lease(context, pairs, place)
+    return lease(context, pairs)
 
 
 def give(
@@ -72,6 +72,8 @@ def give(
     context.tx.assignments.lease(assignment, host, nonce, now, until)
     detail = {"assignment": assignment.id, "purpose": assignment.purpose}
     context.tx.events.add(unit.project, now, "issued", unit=unit.id, host=host.id, **detail)
-    return msgspec.structs.replace(
+    leased = msgspec.structs.replace(
         assignment, host=host.id, nonce=nonce, issued_at=now, lease_until=until
     )
+    context.in_hand.append((leased, unit))
+    return leased

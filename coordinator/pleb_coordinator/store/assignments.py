@@ -130,13 +130,8 @@ class Assignments(TableGroup):
         """Whether a host computes or uploads the unit, or a result of it is stored."""
         return self._exists(sql.IS_COMPUTED, unit=unit)
 
-    def leases(self, host: int) -> dict[int, Purpose]:
-        """Return the ids of what the host computes or uploads, with purposes; oldest first."""
-        rows = self._db.execute(sql.LEASES, host=host)
-        return {assignment: _PURPOSES[purpose] for assignment, purpose in rows}
-
     def in_hand(self, host: int) -> list[tuple[Assignment, UnitRow]]:
-        """Return what is leased to the host, oldest first."""
+        """Return what the host computes or uploads, oldest first."""
         return [_pair(row) for row in self._db.execute(sql.IN_HAND, host=host)]
 
     def candidates(

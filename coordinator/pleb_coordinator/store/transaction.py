@@ -27,7 +27,6 @@ from pleb_coordinator.store.projects import MetadataCache, Projects, Rounds, Ver
 from pleb_coordinator.store.queries.assignments import (
     DRAWN_FOR,
     IN_HAND,
-    LEASES,
     UNSENT_VERDICTS,
 )
 from pleb_coordinator.store.queries.hosts import FIND_HOST_OF
@@ -94,11 +93,9 @@ class Transaction:
         """Say that a host is about to get units of a project: what is looked up for each."""
         project = self.projects.find(name)
         place = version_key(project.id, project.epoch, project.version)
-        self._db.expect(LEASES, host=host)
+        self._db.expect(IN_HAND, host=host)
         self._db.expect(UNSENT_VERDICTS, host=host, limit=LIMITS.reports_per_request)
         self._db.expect(DRAWN_FOR, host=host)
-        if project.metadata.round.shortest_unit < 1:
-            self._db.expect(IN_HAND, host=host)
         for holder in holders:
             self._db.expect(TAKEN, holder=holder, **place)
 

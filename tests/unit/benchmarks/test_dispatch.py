@@ -203,7 +203,7 @@ def in_postgres(filled, tmp_path):
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 @pytest.mark.parametrize(
-    ("filled", "statements", "waits"), [(AMOUNTS, 13, 2), (USUAL, 16, 3)], indirect=["filled"]
+    ("filled", "statements", "waits"), [(AMOUNTS, 13, 2), (USUAL, 14, 3)], indirect=["filled"]
 )
 def test_a_request_costs_few_statements_and_fewer_waits(
     filled, statements, waits, deps, tmp_path, monkeypatch, engine

@@ -34,11 +34,11 @@ def test_all_accounts_together_can_always_finish_a_round(units, accounts):
 
 
 @pytest.mark.parametrize(
-    ("expected", "place", "seconds"),
-    [(None, 1, 3600), (0.1, 1, 60), (10, 1, 200), (10, 3, 600), (1000, 1, 3600)],
+    ("expected", "ahead", "seconds"),
+    [(None, 0, 3600), (0.1, 0, 60), (10, 0, 200), (10, 20, 600), (0.1, 100, 2002), (1000, 0, 3600)],
 )
-def test_leases(expected, place, seconds):
-    assert lease_seconds(expected, 3600, place) == seconds
+def test_leases(expected, ahead, seconds):
+    assert lease_seconds(expected, 3600, ahead) == seconds
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_leases(expected, place, seconds):
     [(100, 900, 900), (100, 150, 200), (1, 30, 60), (10, 30, 60), (None, 30, 3600)],
 )
 def test_a_lease_ends_when_its_result_can_be_judged_no_more(expected, judged, seconds):
-    assert lease_seconds(expected, 3600, 1, judged) == seconds
+    assert lease_seconds(expected, 3600, 0, judged) == seconds
 
 
 @pytest.mark.parametrize(("setbacks", "seconds"), [(0, 300), (3, 300), (4, 600), (1000, 19_200)])

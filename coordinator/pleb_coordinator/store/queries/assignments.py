@@ -30,14 +30,9 @@ WHERE unit = :unit AND (
     OR EXISTS (SELECT 1 FROM deltas WHERE deltas.assignment = assignments.id)
 ) LIMIT 1
 """
-LEASES: Final = """
-SELECT id, purpose FROM assignments
-WHERE host = :host AND state IN ('leased', 'uploading') ORDER BY id
-"""
 IN_HAND: Final = f"""
 SELECT {_ASSIGNMENT_AND_UNIT} FROM assignments a JOIN units u ON u.id = a.unit
-WHERE a.host = :host AND a.state IN ('leased', 'uploading') AND a.state = 'leased'
-ORDER BY a.id
+WHERE a.host = :host AND a.state IN ('leased', 'uploading') ORDER BY a.id
 """
 # An earlier assignment of the same unit rules a host out, unless it came to nothing: a host
 # that gave the unit back may try again once it is forgiven.
