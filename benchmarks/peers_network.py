@@ -161,7 +161,7 @@ class Network(Namespaces):
 
 
 class Households(Namespaces):
-    """A coordinator on the internet, and LANs behind lines that are slower upwards."""
+    """A coordinator on the internet, and LANs behind NAT and lines that are slower upwards."""
 
     def __init__(
         self, name: str, lans: int, hosts: int, mbit: tuple[float, float], stack: ExitStack
@@ -180,10 +180,9 @@ class Households(Namespaces):
             self.switch(router)
             self.link(router, f"addr add {inside}.1/24 dev br0")
             self.plug(router, "wan", internet, f"r{lan}", f"{outside}/24")
-            _forward(router)
+            _translate(router, "wan")
             self.limit(router, "wan", up)
             self.limit(internet, f"r{lan}", down)
-            self.link(self.coordinator, f"route add {inside}.0/24 via {outside}")
             for host, namespace in enumerate(members):
                 self.add(namespace)
                 self.plug(namespace, "eth0", router, f"p{host}", f"{inside}.{10 + host}/24")
@@ -253,13 +252,7 @@ class Internet(Namespaces):
         self.link(host, "addr add 10.9.0.2/24 dev eth0")
         self.link(host, "link set eth0 up")
         self.link(host, "route add default via 10.9.0.1")
-        _forward(router)
-        _nft(
-            router,
-            "add table ip nat",
-            "add chain ip nat out { type nat hook postrouting priority 100 ; }",
-            "add rule ip nat out oifname eth0 masquerade",
-        )
+        _translate(router, "eth0")
 
     def _lock_out(self, namespace: str) -> None:
         """Let only answers in by IPv4."""
@@ -294,9 +287,16 @@ def households(lans: int, hosts: int, mbit: tuple[float, float]) -> Iterator[Hou
         yield Households(f"pleb{os.getpid()}", lans, hosts, mbit, stack)
 
 
-def _forward(router: str) -> None:
+def _translate(router: str, outside: str) -> None:
+    """Let a router pass on what comes from inside, under its own address (NAT)."""
     setting = "/proc/sys/net/ipv4/ip_forward"
     _run("ip", "netns", "exec", router, "sh", "-c", f"echo 1 > {setting}")
+    _nft(
+        router,
+        "add table ip nat",
+        "add chain ip nat out { type nat hook postrouting priority 100 ; }",
+        f"add rule ip nat out oifname {outside} masquerade",
+    )
 
 
 def _nft(namespace: str, *commands: str) -> None:
