@@ -58,7 +58,11 @@ def _add_running(commands: Commands) -> None:
     serve = commands.add(
         "serve", "run the coordinator until Ctrl+C", "serve --host 0.0.0.0 --with-agent"
     )
-    serve.add_argument("--host", metavar="ADDRESS", help="address to listen on (127.0.0.1)")
+    serve.add_argument(
+        "--host",
+        metavar="ADDRESS",
+        help="address to listen on (127.0.0.1); 0.0.0.0 is all of IPv4, :: of IPv6, too",
+    )
     serve.add_argument("--port", type=_port, metavar="N", help="port (7532); 0: any free one")
     init.add_argument(
         "--own-network",
