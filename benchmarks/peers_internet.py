@@ -73,9 +73,18 @@ def measure(home: Path, sites: Sites, faults: Sequence[str]) -> dict[str, Any]:
 
 
 def fetch_over_internet(
-    home: Path, sites: Sites, wanted: Sequence[Blob], *, share: bool, faults: Sequence[str] = ()
+    home: Path,
+    sites: Sites,
+    wanted: Sequence[Blob],
+    *,
+    share: bool,
+    faults: Sequence[str] = (),
+    reached_first: bool = False,
 ) -> dict[str, Any]:
-    """Let all hosts fetch the same blobs at once; with `faults` some more are bad, and reached."""
+    """Let all hosts fetch the same blobs; with `faults` some more are bad, and reached.
+
+    They fetch at once, or those behind NAT when those that can be reached have everything.
+    """
     kinds = (sites.reached4 + len(faults), sites.reached6, sites.behind_nat)
     with internet(kinds, sites.coordinator_mbit, sites.mbit) as net:
         key = secrets.token_hex(32) if share else "-"
@@ -99,9 +108,12 @@ def fetch_over_internet(
         reached = _meet([process for process, _, _ in every]) if share else 0
         server.tell("")
         server.answer()
-        for host in hosts:
-            host.tell(command("fetch", blobs=wanted))
-        answers = [host.answer() for host in hosts]
+        first = len(hosts) - sites.behind_nat if reached_first else len(hosts)
+        answers = []
+        for group in (hosts[:first], hosts[first:]):
+            for host in group:
+                host.tell(command("fetch", blobs=wanted))
+            answers += [host.answer() for host in group]
         server.tell("")
         sent = server.answer()["sent"]
     received = sum(sum(answer["received"].values()) for answer in answers)
