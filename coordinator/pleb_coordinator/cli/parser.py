@@ -61,7 +61,7 @@ def _add_running(commands: Commands) -> None:
     serve.add_argument(
         "--host",
         metavar="ADDRESS",
-        help="address to listen on (127.0.0.1); 0.0.0.0 is all of IPv4, :: of IPv6, too",
+        help="address to listen on (127.0.0.1); :: for every IPv4 and IPv6 address",
     )
     serve.add_argument("--port", type=_port, metavar="N", help="port (7532); 0: any free one")
     init.add_argument(
